@@ -1,0 +1,50 @@
+# Two commands do all the set-up: `make run` talks to the agent, `make test` runs the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup run test e2e lint types fmt check lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Make the environment in .venv
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$($(PYTHON) --version) is too old: agent-session needs Python 3.11 or newer" \
+	    "(make PYTHON=python3.12 …)" >&2; exit 1; }
+	@echo "making the environment in $(VENV) …" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]' >&2
+	@touch $@
+
+run: setup ## Talk to the agent (starts all that it needs)
+	@$(BIN)/agent-session chat
+
+test: setup ## Unit, property, replay and integration tests, against a real Temporal server
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+e2e: setup ## End-to-end tests: real processes, killed and paused
+	@$(BIN)/python -m pytest -q tests/e2e --timeout 400
+
+lint: setup ## Lint and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@PATH="$(BIN):$$PATH" $(BIN)/lint-imports --no-cache
+
+types: setup ## Types, strict
+	@$(BIN)/pyright
+
+fmt: setup ## Format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+check: lint types test ## All that a change must pass before it is proposed
+
+lock: setup ## Write requirements.lock anew from what is installed
+	@$(BIN)/python scripts/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+clean: ## Remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,1 @@
+"""Effects with retries. Each writes its own outcome to the transcript and returns a small summary."""

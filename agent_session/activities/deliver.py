@@ -1,0 +1,72 @@
+"""The activity `deliver`: hand one reply to a channel, on the channel's own task queue, so that it waits
+durably until that channel is up. Posting is keyed by the reply's id: the channel looks it up first.
+"""
+
+import asyncio
+from typing import Protocol
+
+import structlog
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from agent_session.domain.authority import place_is_signed
+from agent_session.domain.failures import FailureEnvelope
+from agent_session.domain.ids import key_of_workflow
+from agent_session.domain.outbox import Delivery
+from agent_session.domain.replies import FAILED
+from agent_session.domain.wire import Wire, from_wire
+from agent_session.settings import Settings
+from agent_session.transcript.reader import reply_of
+from agent_session.transcript.volume import Volume
+
+log = structlog.get_logger("agent_session.deliver")
+
+
+class NotYet(Exception):
+    """The transcript does not show the reply yet; retried."""
+
+
+class Refused(Exception):
+    """The place is not one that this service's channels named; never retried."""
+
+
+class DeliversReplies(Protocol):
+    """The part of a channel that this activity needs."""
+
+    name: str
+
+    async def deliver(self, place: str, reply_id: str, text: str) -> None:
+        """Post once: look the id up, then post. Errors: any; it is retried."""
+        ...
+
+
+class DeliverActivity:
+    """One object a channel process."""
+
+    def __init__(self, channel: DeliversReplies, volume: Volume, settings: Settings) -> None:
+        self._channel, self._volume, self._settings = channel, volume, settings
+
+    @activity.defn(name="deliver")
+    async def deliver(self, raw: Wire) -> None:
+        delivery = from_wire(Delivery, raw)
+        key = key_of_workflow(activity.info().workflow_id or "")
+        try:
+            secret = self._volume.signing_key(self._settings.mac_key_file)
+            if not place_is_signed(secret, key, delivery.address, delivery.mac):
+                raise Refused(f"the address {delivery.address!r} is not signed")
+            text = await asyncio.to_thread(self._text_of, key, delivery)
+            if text:
+                await self._channel.deliver(delivery.address.partition(":")[2], delivery.reply, text)
+        except Exception as error:
+            log.warning("a delivery failed", address=delivery.address, reply=delivery.reply, error=str(error)[:500])
+            kind = type(error).__name__
+            raise ApplicationError(kind, type=kind, non_retryable=isinstance(error, Refused | ValueError)) from None
+
+    def _text_of(self, key: str, delivery: Delivery) -> str:
+        if delivery.outcome == FAILED:
+            return FailureEnvelope(kind=delivery.failure, error_id=delivery.error_id).apology
+        found = reply_of(self._volume, key, delivery.reply)
+        if found is None:
+            raise NotYet(f"the transcript does not show the end of {delivery.reply} yet")
+        text, ended = found
+        return text or (f"({ended.get('outcome')})" if delivery.outcome != "answered" else "")

@@ -1,0 +1,199 @@
+"""The activity `llm_chat`: one model step of a turn.
+
+In order: check who speaks (I10), write the person's words (I4), build the prompt from the volume (I2),
+ask the model, write its answer, return a small summary. A step that is recorded is returned and not
+asked again; once the model has answered, only the append is retried: a paid answer is not paid twice.
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from agent_session.activities.attempt import Run, StaleAttempt
+from agent_session.activities.judge import Judged, judge
+from agent_session.domain.authority import message_is_signed
+from agent_session.domain.failures import FailureEnvelope
+from agent_session.domain.ids import error_id
+from agent_session.domain.limits import CALLS_PER_STEP, INLINE_TEXT_BYTES, REPLY_BYTES
+from agent_session.domain.messages import InboundMessage
+from agent_session.domain.options import Options, changed
+from agent_session.domain.turns import ASK, REFUSE, RUN, StepAnswer, StepInput, ToolCall
+from agent_session.models.base import ModelAnswer
+from agent_session.operations import Services
+from agent_session.transcript import lines as L
+from agent_session.transcript import spool
+from agent_session.transcript.lines import Line
+from agent_session.transcript.log import VolumeFault
+from agent_session.transcript.recorder import Opened, Recorded, Words
+from agent_session.transcript.volume import VolumeUnavailable
+
+log = structlog.get_logger("agent_session.llm_chat")
+
+
+async def take_step(services: Services, options: Options, step: StepInput, run: Run) -> StepAnswer:
+    """Errors: ModelFault, VolumeUnavailable, VolumeFault, TurnEnded, UnknownTurn, StaleAttempt."""
+    key_bytes = services.volume.signing_key(services.settings.mac_key_file)
+    signed = [one for one in step.messages if message_is_signed(key_bytes, step.key, one)]
+    refused = tuple(one.scoped for one in step.messages if one not in signed)
+    if refused:
+        log.warning("messages without a valid signature were refused", count=len(refused))
+    if refused and not signed and step.step == 1:
+        return StepAnswer(seq=step.after_seq, finish="refused", refused=refused)
+    words = [await asyncio.to_thread(words_of, services, step.key, one) for one in signed]
+    seq = await services.record.catch_up(step.key, step.after_seq)
+    gap = (seq + 1, step.after_seq) if seq < step.after_seq else None
+    opened = await services.record.open_step(step.key, step.turn, step.step, words, run, gap)
+    known = StepAnswer(
+        seq=opened.seq,
+        n=opened.n,
+        refused=refused,
+        earlier=opened.earlier,
+        model=services.model.name if services.model.name != step.model else "",
+        options=changed(options) if changed(options) != (step.options or {}) else None,
+    )
+    if opened.answer is not None or opened.ended is not None:
+        return summary_of(services, opened.answer, opened.ended, known)
+    if opened.earlier and len(opened.earlier) == len(words) and step.step == 1:
+        return replace(known, finish="answered")
+    return await _ask_and_record(services, options, step, opened, known, run)
+
+
+async def _ask_and_record(
+    services: Services, options: Options, step: StepInput, opened: Opened, known: StepAnswer, run: Run
+) -> StepAnswer:
+    last_step = step.step >= options.max_steps
+    prompt = await asyncio.wait_for(
+        services.build_prompt(step.key, step.turn, opened.n, step.step, last_step=last_step),
+        services.settings.operations.build_prompt_timeout_s,
+    )
+    answer = await services.call_model(prompt, lambda text: None)
+    judged = judge(services, step.key, step.turn, step.step, answer.calls, last_step=last_step)
+    line, results = _lines_of(services, step, answer, judged, opened)
+    ended: Line | None = None
+    if not answer.calls:
+        ended = L.event_line(step.turn, L.ENDED, outcome="answered")
+    elif last_step:
+        failure = FailureEnvelope(kind="step_limit", error_id=error_id(step.turn, "steps"))
+        ended = L.event_line(
+            step.turn, L.ENDED, outcome="failed", failure="step_limit",
+            error_id=failure.error_id, content=failure.apology,
+        )  # fmt: skip
+    recorded = await _append(services, options, step, line, results, ended, run)
+    return summary_of(services, recorded.line, ended, replace(known, seq=recorded.seq))
+
+
+async def _append(
+    services: Services, options: Options, step: StepInput, line: Line, results: list[Line], ended: Line | None, run: Run
+) -> Recorded:
+    """The answer is paid for: retry the append alone, as long as a step may wait for the volume."""
+    waited, pause = 0.0, 0.2
+    while True:
+        try:
+            return await services.record.answer(step.key, step.turn, line, results, ended, run)
+        except (VolumeUnavailable, VolumeFault) as error:
+            if waited > options.volume_patience_s:
+                raise
+            log.warning("the answer cannot be written yet", error=str(error), waited_s=round(waited))
+            await asyncio.sleep(pause)
+            waited, pause = waited + pause, min(pause * 2, 5.0)
+        except StaleAttempt:
+            raise
+
+
+def _lines_of(
+    services: Services, step: StepInput, answer: ModelAnswer, judged: list[Judged], opened: Opened
+) -> tuple[Line, list[Line]]:
+    content = answer.text
+    if opened.gap is not None and not answer.calls:
+        first, last = opened.gap
+        content = (
+            f"Sorry: the data volume came back older than this conversation; lines {first} to {last} of it "
+            f"are lost, and I go on from what is there.\n\n{content}"
+        )
+    line: Line = {
+        "turn": step.turn,
+        "role": L.ASSISTANT,
+        "step": step.step,
+        "content": content,
+        "tool_calls": [one.call for one in judged],
+        "usage": {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens},
+        "model": services.model.name,
+    }
+    if answer.parts is not None:
+        line |= {"parts": answer.parts, "parts_of": answer.parts_of}
+    results = [
+        L.result_line(step.turn, one.call["id"], one.outcome, one.why, name=one.call["name"])
+        for one in judged
+        if one.why
+    ]
+    return line, results
+
+
+def summary_of(services: Services, line: Line | None, ended: Line | None, known: StepAnswer) -> StepAnswer:
+    """What the workflow learns of a recorded answer: no argument, and no text over 8 KiB (I2). `ended` is
+    the turn's end where it has one already: by this answer, or by another hand."""
+    calls: list[Line] = (line or {}).get("tool_calls") or []
+    if line is None or (ended is not None and (calls or ended.get("outcome") != "answered")):
+        assert ended is not None
+        return replace(
+            known,
+            finish="ended",
+            outcome=str(ended.get("outcome", "")),
+            failure=str(ended.get("failure", "")),
+            error_id=str(ended.get("error_id", "")),
+        )
+    usage: dict[str, Any] = line.get("usage") or {}
+    runnable = tuple(
+        _summary_of_call(services, index, call)
+        for index, call in enumerate(calls[:CALLS_PER_STEP])
+        if call.get("verdict") != REFUSE
+    )
+    text = "" if calls else str(line.get("content", ""))
+    fits = len(text.encode("utf-8", "replace")) <= REPLY_BYTES
+    return replace(
+        known,
+        finish="tools" if calls else "stop",
+        text=text if fits else "",
+        text_ref=not fits,
+        calls=runnable,
+        n=int(line.get("n", known.n)) or known.n,
+        input_tokens=int(usage.get("input_tokens", 0)),
+        output_tokens=int(usage.get("output_tokens", 0)),
+    )
+
+
+def _summary_of_call(services: Services, index: int, call: Line) -> ToolCall:
+    tool = services.toolbox.find(str(call.get("name")))
+    verdict = str(call.get("verdict", RUN))
+    return ToolCall(
+        index=index,
+        tool=str(call.get("name"))[:64],
+        verdict=verdict,
+        digest=str(call.get("digest", "")) if verdict == ASK else "",
+        timeout_s=tool.timeout_s if tool else 600,
+        parallel=tool.parallel if tool else True,
+    )
+
+
+def words_of(services: Services, key: str, message: InboundMessage) -> Words:
+    """A message as its line will have it. Long text stays in the spool, its beginning in the line.
+    Errors: BadReference, VolumeUnavailable."""
+    fields: dict[str, Any] = {"channel": message.channel}
+    for name in ("principal", "sender", "kind", "reply_address"):
+        value = getattr(message, name)
+        if value and value != "person":
+            fields[name] = value
+    text = message.text
+    if message.text_ref:
+        data = spool.get(services.volume, key, message.text_ref)
+        text = data[:INLINE_TEXT_BYTES].decode("utf-8", "ignore")
+        if len(data) > INLINE_TEXT_BYTES:
+            fields |= {"text_ref": message.text_ref, "size": len(data)}
+            text += f"\n… the whole text of {len(data)} bytes is in spool/{message.text_ref}"
+    if message.attachments:
+        fields["attachments"] = [dict(zip(("ref", "size", "type", "name"), one.split(" ", 3), strict=False))
+                                 for one in message.attachments]  # fmt: skip
+        text += "".join(f"\n[attachment: {one.split(' ', 3)[-1]}]" for one in message.attachments)
+    return Words(message.scoped, text, fields)

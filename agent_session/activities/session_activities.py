@@ -1,0 +1,120 @@
+"""The activities as Temporal sees them: mappings in, mappings out, names that workflows use.
+
+Wiring only: each reads its input, joins or starts the work of this process, and turns what goes wrong
+into a failure without content.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+import structlog
+from temporalio import activity
+from temporalio.client import Client
+
+from agent_session.activities.attempt import Faults, Run, Runs, faults_so_far
+from agent_session.activities.execute_tool import run_call
+from agent_session.activities.faults import ForeignSession, WorkerLost, failure_of, give_up_on_lost_workers
+from agent_session.activities.llm_chat import take_step
+from agent_session.activities.record_turn import close_turn
+from agent_session.domain.ids import call_id, workflow_id
+from agent_session.domain.options import Options
+from agent_session.domain.turns import CloseInput, StepInput, ToolInput
+from agent_session.domain.wire import Wire, from_wire, to_wire
+from agent_session.operations import Services
+from agent_session.settings import Settings
+from agent_session.transcript import spool
+
+
+def options_of(settings: Settings) -> Options:
+    """The settings that the workflow acts on."""
+    return Options(
+        model_timeout_s=settings.model.timeout_s,
+        model_attempts=settings.model.attempts,
+        tool_attempts=settings.tools.attempts,
+        record_timeout_s=settings.operations.record_timeout_s,
+        deliver_timeout_s=settings.operations.deliver_timeout_s,
+        heartbeat_timeout_s=settings.worker.heartbeat_timeout_s,
+        volume_patience_s=settings.volume.patience_s,
+        max_steps=settings.model.max_steps,
+        turns_per_run=settings.session.turns_per_run,
+        approval_timeout_s=settings.tools.approval_timeout_s,
+        idle_days=settings.session.idle_days,
+    )
+
+
+class SessionActivities:
+    """One object a worker."""
+
+    def __init__(self, services: Services, client: Client) -> None:
+        self._services = services
+        self._options = options_of(services.settings)
+        self._runs = Runs(client)
+
+    def all(self) -> list[Callable[..., Any]]:
+        return [self.llm_chat, self.execute_tool, self.record_turn, self.spill, self.load_spilled]
+
+    @activity.defn(name="llm_chat")
+    async def llm_chat(self, raw: Wire) -> Wire:
+        step = from_wire(StepInput, raw)
+        name = f"{step.key}\n{step.turn}/{step.step}"
+
+        async def work(run: Run) -> Wire:
+            return to_wire(await take_step(self._services, self._options, step, run))
+
+        return await self._do(step.key, name, f"{step.turn}/{step.step}", work)
+
+    @activity.defn(name="execute_tool")
+    async def execute_tool(self, raw: Wire) -> Wire:
+        request = from_wire(ToolInput, raw)
+        call = call_id(request.turn, request.step, request.index)
+
+        async def work(run: Run) -> Wire:
+            return to_wire(await run_call(self._services, request, run))
+
+        return await self._do(request.key, f"{request.key}\n{call}", f"{request.turn}/{request.step}", work)
+
+    @activity.defn(name="record_turn")
+    async def record_turn(self, raw: Wire) -> Wire:
+        request = from_wire(CloseInput, raw)
+
+        async def work(run: Run) -> Wire:
+            return to_wire(await close_turn(self._services, request, run))
+
+        return await self._do(request.key, f"{request.key}\n{request.turn}/close", f"{request.turn}/close", work)
+
+    @activity.defn(name="spill")
+    async def spill(self, raw: Wire) -> str:
+        """Write messages that memory need not hold to one write-once file; returns its reference."""
+        key, messages = str(raw["key"]), raw["messages"]
+
+        async def work(run: Run) -> str:
+            return await asyncio.to_thread(spool.put, self._services.volume, key, orjson.dumps(messages))
+
+        return await self._do(key, f"{key}\nspill/{activity.info().activity_id}", "spill", work)
+
+    @activity.defn(name="load_spilled")
+    async def load_spilled(self, raw: Wire) -> list[Wire]:
+        key, ref = str(raw["key"]), str(raw["ref"])
+
+        async def work(run: Run) -> list[Wire]:
+            data = await asyncio.to_thread(spool.get, self._services.volume, key, ref)
+            return orjson.loads(data)
+
+        return await self._do(key, f"{key}\nload/{ref}", "load", work)
+
+    async def _do(self, key: str, name: str, correlation: str, work: Callable[[Run], Awaitable[Any]]) -> Any:
+        info = activity.info()
+        faults: Faults = faults_so_far()
+        with structlog.contextvars.bound_contextvars(
+            id=f"{key}/{correlation}", activity=info.activity_type, attempt=info.attempt
+        ):
+            try:
+                if info.workflow_id != workflow_id(key):
+                    raise ForeignSession(f"workflow {info.workflow_id!r} asked for another session")
+                if give_up_on_lost_workers(faults):
+                    raise WorkerLost(f"given up after {info.attempt - 1} attempts that lost their worker")
+                return await self._runs.join(name, work, faults)
+            except Exception as error:
+                raise failure_of(error, faults, self._options) from None

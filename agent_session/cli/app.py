@@ -1,0 +1,40 @@
+"""The commands, put together."""
+
+from typing import Annotated
+
+import typer
+
+from agent_session.cli import look, service, talk
+
+app = typer.Typer(
+    name="agent-session",
+    help="A durable, always-on AI agent: one conversation is one Temporal workflow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def root(version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and leave.")] = False) -> None:
+    """A durable, always-on AI agent: one conversation is one Temporal workflow."""
+
+
+COMMANDS = {
+    "chat": talk.chat,
+    "send": talk.send,
+    "run": talk.run_once,
+    "status": look.status,
+    "sessions": look.sessions,
+    "history": look.history,
+    "cancel": talk.cancel,
+    "close": talk.close,
+    "approvals": talk.approvals,
+    "up": service.up,
+    "worker": service.worker,
+    "init": service.init,
+    "logs": service.logs,
+}
+
+for name, command in COMMANDS.items():
+    app.command(name)(command)

@@ -1,0 +1,174 @@
+"""Commands that look: status, sessions, history."""
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, settings_from
+from agent_session.domain.status import Status
+from agent_session.settings import Settings
+from agent_session.transcript.lines import Line, calls_of
+from agent_session.transcript.reader import BadLine
+
+
+def status(
+    session: Annotated[str | None, typer.Argument(help="The session's key; without it, all that live.")] = None,
+    data_dir: DataDir = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a session is doing, without waiting for its turn.
+
+    Exit: 0 shown, 3 no such session, 4 no service.
+    """
+    settings = settings_from(data_dir, address)
+    if session is None:
+        run(_sessions(settings, as_json, False))
+    else:
+        run(_status(settings, session, as_json))
+
+
+async def _status(settings: Settings, session: str, as_json: bool) -> None:
+    from agent_session.ops.attach import attached
+
+    async with attached(settings, channel="cli", start=False) as client:
+        found = await client.status(session)
+    if as_json:
+        print_json(found)
+    else:
+        print("\n".join(status_lines(found)))
+
+
+def status_lines(status: Status) -> list[str]:
+    """What a person at 3 a.m. reads: what it does, what waits, what went wrong."""
+    head = f"{status.key} · {status.state}"
+    if status.turn:
+        head += f" {_ago(status.since_s)} · turn {status.n or '?'}, step {status.step} ({status.turn})"
+    lines = [f"{head} · {status.model}" if status.model else head]
+    if status.answered_by != "worker":
+        lines.append("  no worker answers; this is what Temporal itself knows")
+    for tool in status.tools:
+        lines.append(
+            f"  {'?' if tool.state == 'asks' else '⚙'} {tool.tool}  {tool.state} {_ago(tool.since_s)}  {tool.call}"
+        )
+    if status.queue or status.deliveries:
+        lines.append(f"  queue {status.queue} · deliveries {status.deliveries}")
+    if status.deliveries_dropped:
+        lines.append(f"  {status.deliveries_dropped} deliveries were dropped: their channel stayed away too long")
+    tokens = f"{status.input_tokens + status.output_tokens} tokens"
+    lines.append(
+        f"  {status.turns} turns · {status.turns_in_run} in this run · {status.roll_overs} roll-overs · {tokens}"
+    )
+    if status.last_reply:
+        lines.append(f"  last reply ({status.last_outcome}): {status.last_reply[:120]}")
+    if status.last_error:
+        lines.append(
+            f"  last error {_ago(status.last_error_s)} ago: {status.last_error}, "
+            f"agent-session logs --id {status.last_error_id}"
+        )
+    return lines
+
+
+def _ago(since_s: int) -> str:
+    minutes, seconds = divmod(max(0, int(time.time()) - since_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+
+
+def sessions(
+    data_dir: DataDir = None,
+    address: Address = None,
+    all: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List sessions, those that need a person first. Exit: 0 listed, 4 no service."""
+    run(_sessions(settings_from(data_dir, address), as_json, all))
+
+
+async def _sessions(settings: Settings, as_json: bool, all: bool) -> None:
+    from agent_session.ops.attach import attached
+
+    async with attached(settings, channel="cli", start=False) as client:
+        rows = await client.sessions(all=all)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        state = "live" if row.running else "closed"
+        needs = f" · needs a person: {row.needs}" if row.needs else ""
+        print(f"{row.key} · {state} · since {time.strftime('%Y-%m-%d %H:%M', time.localtime(row.started_s))}{needs}")
+    if not rows:
+        print("no sessions", file=sys.stderr)
+
+
+def history(
+    session: Session,
+    data_dir: DataDir = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSONL lines as they are.")] = False,
+) -> None:
+    """Show a session's transcript, from the volume; no service need run.
+
+    Exit: 0 shown, 3 no such transcript.
+    """
+    settings = settings_from(data_dir)
+    if follow:
+        run(_follow(settings, session, as_json))
+        return
+    from agent_session.transcript.reader import read_all
+    from agent_session.transcript.volume import Volume
+
+    try:
+        for _, raw, line in read_all(Volume(settings.data_dir), _key(session)):
+            _show(raw, line, as_json)
+    except FileNotFoundError:
+        print(f"error: session {session!r} has no transcript in {settings.data_dir}", file=sys.stderr)
+        raise typer.Exit(3) from None
+
+
+async def _follow(settings: Settings, session: str, as_json: bool) -> None:
+    from agent_session.client import follow
+    from agent_session.transcript.volume import Volume
+
+    async for raw, line in follow(Volume(settings.data_dir), _key(session)):
+        _show(raw, line, as_json)
+        sys.stdout.flush()
+
+
+def _key(session: str) -> str:
+    from agent_session.domain.ids import session_key
+
+    return session_key(session)
+
+
+def _show(raw: bytes, line: Line | BadLine, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(raw.decode("utf-8", "replace"))
+    elif isinstance(line, BadLine):
+        print(f"  (line {line.number} at byte {line.offset} is damaged and was skipped)")
+    else:
+        text = readable(line)
+        if text:
+            print(text)
+
+
+def readable(line: dict[str, Any]) -> str:
+    """One transcript line for a person."""
+    role, content = line.get("role"), str(line.get("content", ""))
+    if role == "user":
+        return f"\n[{line.get('n')}] {line.get('sender') or line.get('principal') or line.get('channel')}: {content}"
+    if role == "assistant":
+        calls = [f"  ⚙ {call['name']} {call.get('args', '')}" for call in calls_of(line)]
+        return "\n".join([*([content] if content else []), *calls])
+    if role == "tool":
+        return f"  = {line.get('outcome')}: {content.rstrip()}"
+    event = line.get("event")
+    if event == "ended" and line.get("outcome") != "answered":
+        return f"  ({line.get('outcome')}) {content}".rstrip()
+    if event == "gap":
+        return f"  (lines {line.get('from')} to {line.get('to')} are lost)"
+    if event == "approval":
+        return f"  (call {line.get('call')}: {line.get('decision')} by {line.get('principal')})"
+    return ""

@@ -1,0 +1,72 @@
+"""The one place where every command begins and ends.
+
+The Temporal SDK can crash the interpreter at exit (native threads outlive finalisation), so the end is
+explicit: flush, then `os._exit`. And nobody sees a traceback: what was wrong, and what to do.
+"""
+
+import os
+import sys
+from typing import NoReturn
+
+OK, FAILED, USAGE, NO_SUCH_SESSION, UNREACHABLE, NEEDS_APPROVAL = 0, 1, 2, 3, 4, 5
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    if sys.argv[1:] in (["--version"], ["-V"]):
+        from agent_session import __version__
+
+        print(f"agent-session {__version__}")
+        finish(OK)
+    os.umask(0o077)
+    code = FAILED
+    try:
+        code = _run()
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a reader like `head` has left
+        code = OK
+    except BaseException as error:
+        code = _explain(error)
+    finish(code)
+
+
+def _run() -> int:
+    import click
+
+    from agent_session.cli.app import app
+
+    try:
+        outcome = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Abort:
+        return 130
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    return outcome if isinstance(outcome, int) else OK
+
+
+def _explain(error: BaseException) -> int:
+    from agent_session.cli.errors import exit_code_of, message_of
+
+    print(f"error: {message_of(error)}", file=sys.stderr)
+    return exit_code_of(error)
+
+
+def finish(code: int) -> NoReturn:
+    """Flush everything, then leave without finalisation."""
+    import logging
+
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    if "opentelemetry.trace" in sys.modules:
+        provider = sys.modules["opentelemetry.trace"].get_tracer_provider()
+        getattr(provider, "force_flush", lambda: None)()
+    logging.shutdown()
+    os._exit(code)

@@ -1,0 +1,114 @@
+"""Commands that run things: up, worker, init, logs."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from agent_session.cli.common import Address, DataDir, run, say, settings_from, until_signalled
+
+
+def up(
+    data_dir: DataDir = None,
+    address: Address = None,
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
+    ui: Annotated[bool, typer.Option("--ui", help="Also serve Temporal's own UI, on loopback.")] = False,
+    while_used: Annotated[
+        bool, typer.Option("--while-used", help="End 10 s after the last client, once nothing is open.")
+    ] = False,
+) -> None:
+    """Run everything in one process tree until SIGINT or SIGTERM: Temporal, workers, channels.
+
+    Prints a line with "ready" on stderr when it can be used. Exit: 0 stopped, 1 could not start.
+    """
+    from agent_session.models import load_model
+    from agent_session.ops.supervisor import Supervisor, UpOptions
+    from agent_session.telemetry import set_up_logging
+    from agent_session.transcript.volume import Volume
+
+    settings = settings_from(data_dir, address)
+    Volume(settings.data_dir).create_or_check()
+    set_up_logging(settings, process="up", to_file=True)
+    load_model(settings)  # a model that cannot be used is said here, not in a worker's log
+    supervisor = Supervisor(settings, UpOptions(workers, while_used, ui), say)
+    run(until_signalled(supervisor.run))
+
+
+def worker(
+    data_dir: DataDir = None,
+    address: Address = None,
+    channel: Annotated[list[str] | None, typer.Option(help="Also deliver the replies of this channel.")] = None,
+    all_channels: Annotated[bool, typer.Option("--all-channels", help="Deliver for every channel.")] = False,
+) -> None:
+    """Join a Temporal server as one more worker; any number of replicas may share a volume.
+
+    Reads AGENT_SESSION_TEMPORAL__ADDRESS. Ends at SIGINT or SIGTERM after a graceful drain.
+    """
+    settings = settings_from(data_dir, address)
+    from agent_session.cli.work import work
+
+    run(until_signalled(lambda stop: work(settings, channel or [], all_channels, stop)))
+
+
+def init(data_dir: DataDir = None) -> None:
+    """Mark an existing directory as a data volume: marker file and signing key. Idempotent.
+
+    Needed once for a shared volume; `up` and `chat` do it for a directory that they create themselves.
+    """
+    from agent_session.transcript.volume import Volume
+
+    settings = settings_from(data_dir)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    Volume(settings.data_dir).initialise()
+    say(f"{settings.data_dir} is a data volume")
+
+
+def logs(
+    data_dir: DataDir = None,
+    id: Annotated[str | None, typer.Option(help="An error id (e-…), or a part of a correlation id.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=1)] = 100,
+) -> None:
+    """Show the service's logs, newest last. With --id, only what belongs to one error or turn.
+
+    Exit: 0 shown, 1 nothing found.
+    """
+    settings = settings_from(data_dir)
+    folder = settings.data_dir / "logs"
+    found = _matching(folder, id)
+    for line in found[-lines:]:
+        print(line)
+    if not found and not follow:
+        say(f"nothing found in {folder}" + (f" for {id}" if id else ""))
+        raise typer.Exit(1)
+    while follow:
+        sys.stdout.flush()
+        time.sleep(0.5)
+        fresh = _matching(folder, id)
+        for line in fresh[len(found) :]:
+            print(line)
+        found = fresh
+
+
+def _matching(folder: Path, id: str | None) -> list[str]:
+    rows: list[tuple[str, str]] = []
+    for path in folder.glob("*.jsonl*"):
+        for raw in path.read_bytes().splitlines():
+            try:
+                line = orjson.loads(raw)
+            except orjson.JSONDecodeError:
+                continue
+            if id and id not in (line.get("error_id"),) and id not in str(line.get("id", "")):
+                continue
+            rows.append((str(line.get("timestamp", "")), _readable(line)))
+    return [text for _, text in sorted(rows)]
+
+
+def _readable(line: dict[str, object]) -> str:
+    head = f"{line.pop('timestamp', '')} {line.pop('level', '')!s:7} {line.pop('event', '')}"
+    tail = line.pop("exception", "")
+    rest = " ".join(f"{name}={value}" for name, value in line.items())
+    return f"{head}  {rest}" + (f"\n{tail}" if tail else "")

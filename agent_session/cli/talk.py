@@ -1,0 +1,205 @@
+"""Commands that talk to a session: chat, send, run, cancel, close, approvals."""
+
+import sys
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, say, settings_from
+from agent_session.settings import Settings
+
+
+def chat(
+    session: Annotated[str, typer.Argument(help="The session's key.")] = "main",
+    data_dir: DataDir = None,
+    address: Address = None,
+    workspace: Annotated[
+        Path | None, typer.Option("--workspace", help="Folder that the session's tools work in, from now on.")
+    ] = None,
+) -> None:
+    """Talk to a session. Starts the service when none runs; it ends 10 s after the last chat.
+
+    With standard input not a terminal, each line is a message, sent when the reply to the one before has
+    come; replies go to stdout, errors to stderr. Exit: 0 at the end of input, 1 when a message failed.
+    """
+    settings = settings_from(data_dir, address)
+    if not run(_chat(settings, session, workspace)):
+        raise typer.Exit(1)
+
+
+async def _chat(settings: Settings, session: str, workspace: Path | None) -> bool:
+    from agent_session.domain.ids import session_key
+    from agent_session.models import load_model, model_name
+    from agent_session.models.offline import HINT
+    from agent_session.ops.attach import attached
+    from channels.cli import CliChannel, TerminalChannel
+
+    key = session_key(session)
+    if workspace is not None and not workspace.is_dir():
+        raise ValueError(f"--workspace {workspace} is no folder")
+    if model_name(settings) == "offline":
+        say(HINT)
+    load_model(settings)
+    channel = TerminalChannel(key) if sys.stdin.isatty() else CliChannel(key)
+    async with attached(settings, channel=channel.name, start=True) as client:
+        if workspace is not None:
+            client.use_workspace(key, workspace)
+        await channel.run(client)
+    return not channel.failed
+
+
+def send(
+    session: Session,
+    text: Annotated[str, typer.Argument(help="The message; - reads it from standard input.")],
+    data_dir: DataDir = None,
+    address: Address = None,
+    id: Annotated[str | None, typer.Option(help="Message id: the same id again is the same message.")] = None,
+    mode: Annotated[
+        str, typer.Option(help="While a turn runs: collect, followup, steer or interrupt.", show_default=True)
+    ] = "collect",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the reply.")] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the reply.", min=0)] = 3600,
+    reply_to: Annotated[str, typer.Option(help="Also deliver the reply to this address, e.g. file:out.")] = "",
+    attach: Annotated[list[Path] | None, typer.Option(help="Attach a file (repeatable).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Send one message to a running service and print the reply.
+
+    Exit: 0 answered (or accepted, with --no-wait), 1 not answered, 4 no service.
+    """
+    settings = settings_from(data_dir, address)
+    text = sys.stdin.read() if text == "-" else text
+    ok = run(
+        _send(settings, session, text, id or uuid.uuid4().hex, mode, wait, timeout, reply_to, attach or [], as_json)
+    )
+    if not ok:
+        raise typer.Exit(1)
+
+
+async def _send(
+    settings: Settings,
+    session: str,
+    text: str,
+    id: str,
+    mode: str,
+    wait: bool,
+    timeout_s: float,
+    reply_to: str,
+    attach: list[Path],
+    as_json: bool,
+) -> bool:
+    from agent_session.ops.attach import attached
+    from channels import load_channel
+    from channels.cli import show
+
+    if reply_to and not load_channel(reply_to.partition(":")[0], settings).delivers:
+        raise ValueError(f"--reply-to {reply_to}: that channel does not take replies")
+    async with attached(settings, channel="cli", start=False) as client:
+        receipt = await client.send(session, text, id=id, mode=mode, reply_address=reply_to, attachments=attach)
+        if not wait:
+            print_json(receipt) if as_json else print(receipt.id)
+            return True
+        reply = await client.await_reply(session, receipt.id, timeout_s=timeout_s)
+        print_json(reply) if as_json else show(reply)
+        return reply.ok
+
+
+def run_once(
+    text: Annotated[str, typer.Argument(help="The message; - reads it from standard input.")],
+    session: Annotated[str, typer.Option("--session", help="Keep the transcript under this key.")] = "",
+    data_dir: DataDir = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Run one message as a workflow of its own and print the answer.
+
+    With --session the transcript is kept, so memory persists from run to run; a key whose session is
+    live is refused. Exit: 0 answered, 1 not answered.
+    """
+    settings = settings_from(data_dir, address)
+    text = sys.stdin.read() if text == "-" else text
+    if not run(_run_once(settings, text, session, as_json)):
+        raise typer.Exit(1)
+
+
+async def _run_once(settings: Settings, text: str, session: str, as_json: bool) -> bool:
+    from agent_session.ops.attach import attached
+    from channels.cli import show
+
+    async with attached(settings, channel="cli", start=True) as client:
+        reply = await client.run_once(text, session)
+        print_json(reply) if as_json else show(reply)
+        return reply.ok
+
+
+def cancel(session: Session, data_dir: DataDir = None, address: Address = None) -> None:
+    """Cancel the running turn of a session. Exit: 0 asked, 1 no turn runs, 3 no such session."""
+    settings = settings_from(data_dir, address)
+
+    async def work() -> str:
+        from agent_session.ops.attach import attached
+
+        async with attached(settings, channel="cli", start=False) as client:
+            return await client.cancel(session)
+
+    turn = run(work())
+    if not turn:
+        say(f"no turn runs in session {session!r}")
+        raise typer.Exit(1)
+    say(f"cancelling {turn}")
+
+
+def close(session: Session, data_dir: DataDir = None, address: Address = None) -> None:
+    """Close a session once nothing is open in it. Its transcript stays; a new message starts it again."""
+    settings = settings_from(data_dir, address)
+
+    async def work() -> None:
+        from agent_session.ops.attach import attached
+
+        async with attached(settings, channel="cli", start=False) as client:
+            await client.close(session)
+
+    run(work())
+    say(f"session {session!r} closes")
+
+
+def approvals(
+    session: Session,
+    allow: Annotated[str | None, typer.Option(help="Allow this call, once.")] = None,
+    deny: Annotated[str | None, typer.Option(help="Deny this call.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the model to read.")] = "",
+    data_dir: DataDir = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """List the tool calls of a session that wait for a person, or decide on one.
+
+    Exit: 0 shown or decided, 1 no such call waits, 3 no such session.
+    """
+    settings = settings_from(data_dir, address)
+    if not run(_approvals(settings, session, allow, deny, reason, as_json)):
+        raise typer.Exit(1)
+
+
+async def _approvals(
+    settings: Settings, session: str, allow: str | None, deny: str | None, reason: str, as_json: bool
+) -> bool:
+    from agent_session.domain.authority import ALLOW, DENY
+    from agent_session.ops.attach import attached
+
+    async with attached(settings, channel="cli", start=False) as client:
+        waiting = client.waiting_calls(session, await client.status(session))
+        wanted = allow or deny
+        if not wanted:
+            print_json(waiting) if as_json else [
+                print(f"{one['call']}  {one['tool']}  {one['args']}") for one in waiting
+            ]
+            return True
+        for one in waiting:
+            if one["call"] == wanted:
+                await client.resolve(session, wanted, one["digest"], ALLOW if allow else DENY, reason)
+                return True
+        say(f"no call {wanted!r} waits in session {session!r}; without --allow and --deny those that do are listed")
+        return False

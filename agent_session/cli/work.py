@@ -1,0 +1,45 @@
+"""A worker process from its settings: what `agent-session worker` runs. Imports the whole engine, so it
+stands apart from the commands that need to start quickly."""
+
+import asyncio
+import time
+
+from temporalio.client import Client
+
+from agent_session.cli.common import say
+from agent_session.connection import Unreachable, connect
+from agent_session.operations import load_services
+from agent_session.ops.owner import is_owned
+from agent_session.settings import Settings
+from agent_session.telemetry import set_up_logging, tracing_plugins
+from agent_session.worker import channel_worker, identity, require_search_attribute, run_workers, session_worker
+from channels import channel_names, load_channel
+
+CONNECT_PATIENCE_S = 60.0
+
+
+async def work(settings: Settings, names: list[str], all_channels: bool, stop: asyncio.Event) -> None:
+    """A worker's life. Errors: BadSettings, BadTool, ModelFault, Unreachable."""
+    supervised = all_channels and is_owned(settings.data_dir)
+    set_up_logging(settings, process="worker", to_file=supervised)
+    services = load_services(settings)
+    await services.model.warm()
+    client = await _connect_patiently(settings, stop)
+    await require_search_attribute(client)
+    chosen = [load_channel(name, settings) for name in (channel_names() if all_channels else names)]
+    deliveries = [channel_worker(client, one, settings) for one in chosen if one.delivers]
+    if not supervised:
+        say(f"worker {identity(settings)} polls {settings.task_queue!r}")
+    await run_workers([session_worker(client, services), *deliveries], stop)
+
+
+async def _connect_patiently(settings: Settings, stop: asyncio.Event) -> Client:
+    """Temporal may be starting, too: try for a minute. Errors: Unreachable."""
+    deadline = time.monotonic() + CONNECT_PATIENCE_S
+    while True:
+        try:
+            return await connect(settings, identity=identity(settings), plugins=tracing_plugins(settings))
+        except Unreachable:
+            if time.monotonic() > deadline or stop.is_set():
+                raise
+        await asyncio.sleep(0.2)

@@ -1,0 +1,439 @@
+"""`SessionClient`: the one way into a session, for our own channels and for your program.
+
+    async with await SessionClient.connect() as client:
+        reply = await client.ask("main", "hello")
+        print(reply.text)
+
+Knows workflow names, never their code; spools what does not fit a signal; reads long replies and
+transcripts from the volume.
+"""
+
+import asyncio
+import getpass
+import mimetypes
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from temporalio.client import (
+    Client,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from agent_session.client_types import (
+    NoSuchMessage,
+    NoSuchSession,
+    Receipt,
+    Reply,
+    ReplyPending,
+    SessionBusy,
+    SessionError,
+    SessionIsLive,
+    SessionRow,
+)
+from agent_session.connection import connect
+from agent_session.domain.authority import APPROVE_GRANT, SHELL_GRANT, sign_decision, sign_message
+from agent_session.domain.ids import key_of_workflow, message_id, session_key, workflow_id
+from agent_session.domain.inbox import CarriedInbox
+from agent_session.domain.limits import SIGNAL_BYTES
+from agent_session.domain.messages import COLLECT, MODES, PERSON, InboundMessage
+from agent_session.domain.replies import ANSWERED, ROLLED_OVER, UNKNOWN, ReplyRecord
+from agent_session.domain.state import SessionState
+from agent_session.domain.status import RUNNING, Status
+from agent_session.domain.wire import from_wire, to_wire
+from agent_session.paths import write_whole
+from agent_session.settings import Settings, load_settings
+from agent_session.transcript import spool
+from agent_session.transcript.lines import Line, calls_of
+from agent_session.transcript.reader import BadLine, backwards, read_all, reply_of, turn_of
+from agent_session.transcript.volume import WORKSPACE_FILE, Volume
+
+SESSION_WORKFLOW, TURN_WORKFLOW = "AgentSessionWorkflow", "AgentTurnWorkflow"
+WAITERS_PER_SESSION = 3  #: updates in flight from one client; the server allows 10 a session
+QUERY_TIMEOUT_S = 4.0
+
+
+class SessionClient:
+    """Sends, waits, asks, lists, cancels. Safe to share between tasks."""
+
+    def __init__(self, client: Client, settings: Settings, *, channel: str = "api", principal: str = "") -> None:
+        self.temporal = client
+        self.settings = settings
+        self.volume = Volume(settings.data_dir)
+        self._channel = channel
+        self._principal = principal or f"local:{_user()}"
+        self._grants: tuple[str, ...] = (APPROVE_GRANT, SHELL_GRANT)
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(WAITERS_PER_SESSION))
+
+    @classmethod
+    async def connect(
+        cls, settings: Settings | None = None, *, address: str = "", channel: str = "api", principal: str = ""
+    ) -> Self:
+        """Connect to the configured Temporal, or to the `up` of the data directory. Errors: BadSettings,
+        Unreachable."""
+        settings = settings or load_settings()
+        return cls(await connect(settings, address), settings, channel=channel, principal=principal)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+    async def send(
+        self,
+        key: str,
+        text: str,
+        *,
+        id: str = "",
+        mode: str = COLLECT,
+        kind: str = PERSON,
+        sender: str = "",
+        reply_address: str = "",
+        attachments: Sequence[str | Path] = (),
+        timeout_s: float = 60,
+    ) -> Receipt:
+        """Hand a message to the session, starting it when it does not live yet. The same `id` again, at
+        any time, is the same message. Limits: text and each attachment 64 MiB.
+
+        Errors: BadSessionKey, BadMessageId, ValueError (mode, sizes), SessionBusy after `timeout_s`,
+        VolumeUnavailable when the text must be spooled and cannot.
+        """
+        key = session_key(key)
+        message = await self._message(key, text, id or uuid.uuid4().hex, mode, kind, sender, reply_address, attachments)
+        await self._signal(key, message, timeout_s)
+        return Receipt(key, message.id, message.scoped)
+
+    async def await_reply(self, key: str, id: str, *, timeout_s: float = 600) -> Reply:
+        """Wait for the reply to a message that this client's channel and principal sent.
+
+        Errors: NoSuchMessage; ReplyPending after `timeout_s` (ask again, nothing is lost).
+        """
+        key = session_key(key)
+        scoped = InboundMessage(id=id, channel=self._channel, principal=self._principal).scoped
+        try:
+            async with asyncio.timeout(timeout_s):
+                return replace(await self._reply(key, scoped), message_id=id)
+        except TimeoutError:
+            raise ReplyPending(
+                f"no reply to {id!r} within {timeout_s:.0f} s; it is still being worked on, ask again with the same id"
+            ) from None
+
+    async def ask(self, key: str, text: str, *, timeout_s: float = 600, **how: Any) -> Reply:
+        """`send` and `await_reply` in one."""
+        receipt = await self.send(key, text, **how)
+        return await self.await_reply(key, receipt.id, timeout_s=timeout_s)
+
+    async def run_once(self, text: str, key: str = "", *, timeout_s: float = 600) -> Reply:
+        """The turn-based form: one workflow for this message. With a key, the transcript is kept from run
+        to run. Errors: SessionIsLive."""
+        key = session_key(key or f"run/{uuid.uuid4().hex}")
+        message = await self._message(key, text, uuid.uuid4().hex, COLLECT, PERSON, "", "", ())
+        state = SessionState(key=key, inbox=CarriedInbox(head=(message,)))
+        try:
+            await self.temporal.start_workflow(
+                TURN_WORKFLOW,
+                to_wire(state),
+                id=workflow_id(key),
+                task_queue=self.settings.task_queue,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            )
+        except WorkflowAlreadyStartedError:
+            raise SessionIsLive(f"session {key!r} is live: use 'agent-session send {key} …' to talk to it") from None
+        return await self.await_reply(key, message.id, timeout_s=timeout_s)
+
+    async def status(self, key: str) -> Status:
+        """What the session is doing. When no worker answers, what Temporal itself knows
+        (`answered_by="server"`). Errors: NoSuchSession."""
+        key = session_key(key)
+        handle = self.temporal.get_workflow_handle(workflow_id(key))
+        try:
+            described = await handle.describe()
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                raise NoSuchSession(f"there is no session {key!r}; agent-session sessions lists them") from None
+            raise
+        live = described.status == WorkflowExecutionStatus.RUNNING
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT_S):
+                status = from_wire(Status, await handle.query("status"))
+        except (TimeoutError, RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError):
+            pending = len(described.raw_description.pending_activities)
+            status = Status(key=key, state=RUNNING if pending else "unknown", answered_by="server")
+        return status if live else replace(status, state="closed")
+
+    async def cancel(self, key: str, turn: str = "") -> str:
+        """Cancel the running turn, or only the one named; returns its id, empty when none runs."""
+        turn = turn or (await self.status(key)).turn
+        if turn:
+            await self._handle_signal(key, "cancel_turn", turn)
+        return turn
+
+    async def close(self, key: str) -> None:
+        """End the session once nothing is open. Its transcript stays; a new message starts it again."""
+        await self._handle_signal(key, "close", None)
+
+    async def roll_over(self, key: str) -> None:
+        """Ask the session to continue as new at its next step boundary."""
+        await self._handle_signal(key, "roll_over", None)
+
+    async def resolve(self, key: str, call: str, digest: str, decision: str, reason: str = "") -> None:
+        """Decide on a tool call that asks: `allow` or `deny`, bound to what would run (`digest` of
+        `status().tools`)."""
+        key = session_key(key)
+        secret = self.volume.signing_key(self.settings.mac_key_file)
+        mac = sign_decision(secret, key, call, digest, decision, self._principal)
+        answer = {"call": call, "decision": decision, "principal": self._principal, "mac": mac, "reason": reason}
+        await self._handle_signal(key, "resolve_approval", answer)
+
+    async def sessions(self, *, all: bool = False, limit: int = 1000) -> list[SessionRow]:
+        """Sessions that live (or all that Temporal remembers), those that need a person first, then the
+        newest first."""
+        query = f"(WorkflowType = '{SESSION_WORKFLOW}' OR WorkflowType = '{TURN_WORKFLOW}')"
+        query += "" if all else " AND ExecutionStatus = 'Running'"
+        rows: dict[str, SessionRow] = {}
+        async for found in self.temporal.list_workflows(query, limit=limit):
+            key = key_of_workflow(found.id)
+            needs = found.search_attributes.get("AgentSessionNeeds") or [""]
+            running = found.status == WorkflowExecutionStatus.RUNNING
+            row = SessionRow(key, found.workflow_type, running, int(found.start_time.timestamp()), str(needs[0]))
+            if key not in rows or running:
+                rows[key] = row
+        return sorted(rows.values(), key=lambda row: (row.needs == "", not row.running, -row.started_s))
+
+    def history(self, key: str) -> Iterator[Line | BadLine]:
+        """The transcript's lines, oldest first. Errors: NoSuchSession, VolumeUnavailable."""
+        try:
+            for _, _, line in read_all(self.volume, session_key(key)):
+                yield line
+        except FileNotFoundError:
+            raise NoSuchSession(f"session {key!r} has no transcript on {self.volume.root}") from None
+
+    def use_workspace(self, key: str, path: Path) -> None:
+        """Let the session's tools work in this folder from now on."""
+        with self.volume.session_folder(session_key(key), create=True) as handle:
+            write_whole(handle, WORKSPACE_FILE, str(path.resolve()).encode())
+
+    def waiting_calls(self, key: str, status: Status) -> list[dict[str, str]]:
+        """The calls of `status` that wait for a person, with their arguments from the transcript."""
+        asking = {tool.call: tool for tool in status.tools if tool.state == "asks"}
+        found: list[dict[str, str]] = []
+        for line in backwards(self.volume, session_key(key)) if asking else ():
+            for call in calls_of(line):
+                if call["id"] in asking and call["id"] not in {one["call"] for one in found}:
+                    digest = asking[call["id"]].digest
+                    found.append({"call": call["id"], "tool": call["name"], "args": call["args"], "digest": digest})
+            if line.get("turn") != status.turn:
+                break
+        return found
+
+    async def _message(
+        self,
+        key: str,
+        text: str,
+        id: str,
+        mode: str,
+        kind: str,
+        sender: str,
+        reply_address: str,
+        attachments: Sequence[str | Path],
+    ) -> InboundMessage:
+        if mode not in MODES:
+            raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}")
+        if not text.strip() and not attachments:
+            raise ValueError("the message is empty: give it a text")
+        text = text.encode("utf-8", "replace").decode()
+        stored = [await asyncio.to_thread(self._attach, key, Path(path)) for path in attachments]
+        message = InboundMessage(
+            id=message_id(id),
+            channel=self._channel,
+            text=text,
+            principal=self._principal,
+            grants=self._grants,
+            sender=sender,
+            reply_address=reply_address,
+            kind=kind,
+            mode=mode,
+            attachments=tuple(stored),
+        )
+        secret = self.volume.signing_key(self.settings.mac_key_file)
+        signed = sign_message(secret, key, message)
+        if signed.size_bytes > SIGNAL_BYTES:
+            ref = await asyncio.to_thread(spool.put, self.volume, key, text.encode())
+            signed = sign_message(secret, key, replace(message, text="", text_ref=ref))
+        if signed.size_bytes > SIGNAL_BYTES:
+            raise ValueError("the message has too many attachments, or their names are too long: send fewer")
+        return signed
+
+    def _attach(self, key: str, path: Path) -> str:
+        data = path.read_bytes()
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        return f"{spool.put(self.volume, key, data)} {len(data)} {kind} {path.name[:200]}"
+
+    async def _signal(self, key: str, message: InboundMessage, timeout_s: float) -> None:
+        """Signal-with-start: atomic, no check-then-start race."""
+        deadline, pause = time.monotonic() + timeout_s, 0.1
+        while True:
+            try:
+                await self.temporal.start_workflow(
+                    SESSION_WORKFLOW,
+                    {"key": key},
+                    id=workflow_id(key),
+                    task_queue=self.settings.task_queue,
+                    id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+                    start_signal="receive",
+                    start_signal_args=[to_wire(message)],
+                )
+                return
+            except RPCError as error:
+                if not _is_busy(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise SessionBusy(
+                        f"session {key!r} takes no more messages right now; send again with the id {message.id!r}"
+                    ) from None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    async def _handle_signal(self, key: str, name: str, argument: Any) -> None:
+        key = session_key(key)
+        try:
+            await self.temporal.get_workflow_handle(workflow_id(key)).signal(name, argument)
+        except RPCError as error:
+            if error.status == RPCStatusCode.NOT_FOUND:
+                raise NoSuchSession(
+                    f"no session {key!r} is live; agent-session sessions lists those that are"
+                ) from None
+            raise
+
+    async def _reply(self, key: str, scoped: str) -> Reply:
+        pause = 0.05
+        while True:
+            record = await self._ask_workflow(key, scoped)
+            if record is not None and record.outcome not in (ROLLED_OVER, UNKNOWN, "pending"):
+                return await self._with_text(key, record)
+            if record is None or record.outcome == UNKNOWN:
+                found = await asyncio.to_thread(self._from_transcript, key, scoped)
+                if found is not None:
+                    return found
+                if record is not None or not await self._lives(key):
+                    raise NoSuchMessage(f"session {key!r} has never seen this message")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 1.0)
+
+    async def _ask_workflow(self, key: str, scoped: str) -> ReplyRecord | None:
+        """What the session says of a message; None when it does not live, or has just rolled over."""
+        handle = self.temporal.get_workflow_handle(workflow_id(key))
+        slots = self._slots[key]
+        if slots.locked():
+            return await self._poll(key, scoped)
+        async with slots:
+            try:
+                return from_wire(ReplyRecord, await handle.execute_update("await_reply", scoped))
+            except (WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
+                return None
+            except RPCError as error:
+                if error.status == RPCStatusCode.NOT_FOUND:
+                    return None
+                if error.status in (RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.FAILED_PRECONDITION):
+                    return await self._poll(key, scoped)
+                if error.status in (
+                    RPCStatusCode.UNAVAILABLE,
+                    RPCStatusCode.DEADLINE_EXCEEDED,
+                    RPCStatusCode.CANCELLED,
+                ):
+                    return ReplyRecord(turn="", outcome="pending")  # Temporal restarts: ask again
+                raise
+
+    async def _poll(self, key: str, scoped: str) -> ReplyRecord | None:
+        """Many waiters on one session must not be many updates in flight: the rest polls a query."""
+        handle = self.temporal.get_workflow_handle(workflow_id(key))
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT_S):
+                return from_wire(ReplyRecord, await handle.query("reply", scoped))
+        except (TimeoutError, WorkflowQueryFailedError, RPCError):
+            return ReplyRecord(turn="", outcome="pending")
+
+    async def _lives(self, key: str) -> bool:
+        try:
+            described = await self.temporal.get_workflow_handle(workflow_id(key)).describe()
+        except RPCError as error:
+            return error.status != RPCStatusCode.NOT_FOUND
+        return described.status == WorkflowExecutionStatus.RUNNING
+
+    async def _with_text(self, key: str, record: ReplyRecord) -> Reply:
+        text = record.text
+        if record.text_ref:
+            for _ in range(100):  # the volume may lag (NFS)
+                found = await asyncio.to_thread(reply_of, self.volume, key, record.text_ref)
+                if found is not None:
+                    text = found[0] or str(found[1].get("content", ""))
+                    break
+                await asyncio.sleep(0.1)
+        return Reply(record.outcome, text, record.turn, record.n, record.error_id)
+
+    def _from_transcript(self, key: str, scoped: str) -> Reply | None:
+        turn = turn_of(self.volume, key, scoped)
+        found = reply_of(self.volume, key, turn) if turn else None
+        if found is None or turn is None:
+            return None
+        text, ended = found
+        return Reply(
+            str(ended.get("outcome", ANSWERED)),
+            text or str(ended.get("content", "")),
+            turn,
+            int(ended.get("n", 0)),
+            str(ended.get("error_id", "")),
+        )
+
+
+__all__ = [
+    "NoSuchMessage",
+    "NoSuchSession",
+    "Receipt",
+    "Reply",
+    "ReplyPending",
+    "SessionBusy",
+    "SessionClient",
+    "SessionError",
+    "SessionIsLive",
+    "SessionRow",
+    "follow",
+]
+
+
+def _is_busy(error: RPCError) -> bool:
+    limit = error.status == RPCStatusCode.INVALID_ARGUMENT and "limit" in str(error).lower()
+    return limit or error.status == RPCStatusCode.RESOURCE_EXHAUSTED
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+async def follow(volume: Volume, key: str, *, poll_s: float = 0.2) -> AsyncIterator[tuple[bytes, Line | BadLine]]:
+    """The transcript's raw lines as they come, from the first on; waits for the file."""
+    position = 0
+    while True:
+        try:
+            for after, raw, line in read_all(volume, key, position):
+                position = after
+                yield raw, line
+        except FileNotFoundError:
+            pass
+        await asyncio.sleep(poll_s)

@@ -1,0 +1,155 @@
+"""The inbox: what people said that no turn has answered yet.
+
+Pure: no I/O, no clock, no temporalio. Keeps I1: an id is accepted once and leaves in one batch; ids of
+pending messages are never forgotten, answered ones stay in a window of 1,000.
+"""
+
+import base64
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agent_session.domain.limits import (
+    BACKGROUND_MESSAGES,
+    BATCH_BYTES,
+    BATCH_MESSAGES,
+    PENDING_MESSAGES,
+)
+from agent_session.domain.messages import FOLLOWUP, INTERRUPT, STEER, InboundMessage
+from agent_session.domain.spilling import SpillFile, SpillingQueue
+
+QUEUED, DUPLICATE, FULL = "queued", "duplicate", "full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedInbox:
+    """The inbox as it rolls over. `known` packs the ids of spilled messages, 8 bytes each, in base64."""
+
+    head: tuple[InboundMessage, ...] = ()
+    files: tuple[SpillFile, ...] = ()
+    tail: tuple[InboundMessage, ...] = ()
+    background: tuple[InboundMessage, ...] = ()
+    known: str = ""
+
+
+class Inbox:
+    """Four queue modes over one order: collect, followup, steer, interrupt."""
+
+    def __init__(self, carried: CarriedInbox | None = None) -> None:
+        carried = carried or CarriedInbox()
+        self.people = SpillingQueue(carried.head, carried.files, carried.tail)
+        self.background: list[InboundMessage] = list(carried.background)
+        self._pending: set[str] = set(_unpack(carried.known))
+        for message in (*carried.head, *carried.tail, *carried.background):
+            self._pending.add(message.scoped)
+
+    def carried(self, *, opened: Iterable[str] = ()) -> CarriedInbox:
+        """What rolls over. `opened` are ids of the running turn: they travel with it."""
+        in_memory = {m.scoped for m in (*self.people.head, *self.people.tail, *self.background)}
+        return CarriedInbox(
+            head=tuple(self.people.head),
+            files=tuple(self.people.files),
+            tail=tuple(self.people.tail),
+            background=tuple(self.background),
+            known=_pack(sorted(self._pending - in_memory - set(opened))),
+        )
+
+    def __len__(self) -> int:
+        """Messages that wait."""
+        return len(self.people) + len(self.background)
+
+    def knows(self, scoped: str) -> bool:
+        """Whether this message waits, or its turn is running."""
+        return scoped in self._pending
+
+    def opened(self, scoped_ids: Iterable[str]) -> None:
+        """A carried turn is running with these."""
+        self._pending.update(scoped_ids)
+
+    def accept(self, message: InboundMessage) -> str:
+        """Take a message in: queued, duplicate, or full (then it was not taken). Heartbeats of one place
+        coalesce: `superseded` names the one that went."""
+        if message.scoped in self._pending:
+            return DUPLICATE
+        if len(self._pending) >= PENDING_MESSAGES:
+            return FULL
+        if message.is_background:
+            if len(self.background) >= BACKGROUND_MESSAGES:
+                return FULL
+            self.background.append(message)
+        elif message.mode == INTERRUPT and self.people.has_room_in_front():
+            ahead = 0
+            for waiting in self.people.peek():
+                if waiting.mode != INTERRUPT:
+                    break
+                ahead += 1
+            self.people.push_front(message, behind=ahead)
+        else:
+            self.people.push(message)
+        self._pending.add(message.scoped)
+        return QUEUED
+
+    def coalesce(self, message: InboundMessage) -> InboundMessage | None:
+        """The waiting background message that `message` replaces, taken out; none for people."""
+        if not message.is_background:
+            return None
+        for waiting in self.background:
+            if waiting.kind == message.kind and waiting.goes_with(message) and waiting.scoped != message.scoped:
+                self.background.remove(waiting)
+                self._pending.discard(waiting.scoped)
+                return waiting
+        return None
+
+    def has_batch(self) -> bool:
+        """Whether a batch can be taken without loading a spill file first."""
+        return self.people.ready() or (not len(self.people) and bool(self.background))
+
+    def person_waits(self) -> bool:
+        return len(self.people) > 0
+
+    def next_batch(self) -> tuple[InboundMessage, ...]:
+        """What the next turn answers: people before background; at most 64 messages and 64 KiB of one
+        principal and one place; a followup alone; one that could not be read alone."""
+        if not self.people.ready():
+            batch = tuple(self.background[:1])
+            del self.background[:1]
+            return batch
+        first = self.people.pop()
+        batch, size = [first], first.size_bytes
+        if first.mode == FOLLOWUP or first.fault:
+            return (first,)
+        while len(batch) < BATCH_MESSAGES and self.people.ready():
+            candidate = next(self.people.peek())
+            size += candidate.size_bytes
+            if candidate.mode == FOLLOWUP or not candidate.goes_with(first) or size > BATCH_BYTES:
+                break
+            batch.append(self.people.pop())
+        return tuple(batch)
+
+    def take_steering(self, like: InboundMessage) -> tuple[InboundMessage, ...]:
+        """Messages in mode steer for the running turn, from its own principal and place; others wait
+        for a turn of their own."""
+        taken: list[InboundMessage] = []
+        size = 0
+        for message in self.people.takeable():
+            if message.mode != STEER or message.fault or not message.goes_with(like):
+                continue
+            size += message.size_bytes
+            if len(taken) == BATCH_MESSAGES or size > BATCH_BYTES:
+                break
+            taken.append(message)
+        if taken:
+            self.people.take({message.scoped for message in taken})
+        return tuple(taken)
+
+    def answered(self, scoped_ids: Iterable[str]) -> None:
+        """Their turn has ended: from here on the answered window knows them."""
+        self._pending.difference_update(scoped_ids)
+
+
+def _pack(scoped_ids: Iterable[str]) -> str:
+    return base64.b64encode(b"".join(bytes.fromhex(one) for one in scoped_ids)).decode()
+
+
+def _unpack(packed: str) -> Iterable[str]:
+    data = base64.b64decode(packed)
+    return (data[at : at + 8].hex() for at in range(0, len(data), 8))

@@ -1,0 +1,92 @@
+"""What was answered: the last replies, and a window of ids that were answered before.
+
+Pure. Keeps I1 (a message is answered by exactly one turn) and I2 (the last 20 replies, at most 64 KiB,
+are carried; older ones give outcome and turn, whose text the client reads from the transcript).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from agent_session.domain.limits import ANSWERED_IDS, PREVIEW_CHARS, REPLIES_BYTES, REPLIES_CARRIED, REPLY_BYTES
+
+ANSWERED, INTERRUPTED, CANCELLED, FAILED = "answered", "interrupted", "cancelled", "failed"
+OUTCOMES = (ANSWERED, INTERRUPTED, CANCELLED, FAILED)
+ROLLED_OVER, UNKNOWN = "rolled_over", "unknown"  #: what a waiter gets instead of a reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyRecord:
+    """How one turn ended, as waiters get it."""
+
+    turn: str
+    outcome: str
+    text: str = ""  #: at most 8 KiB; longer ones by reference
+    text_ref: str = ""  #: the turn whose text the transcript holds
+    error_id: str = ""
+    n: int = 0  #: the turn's number, for display
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarriedReplies:
+    """`window` holds `<scoped id> <outcome> <turn>`, oldest first."""
+
+    last: tuple[ReplyRecord, ...] = ()
+    window: tuple[str, ...] = ()
+
+
+class Replies:
+    """Answers `await_reply` and dedup."""
+
+    def __init__(self, carried: CarriedReplies | None = None) -> None:
+        carried = carried or CarriedReplies()
+        self._last: dict[str, ReplyRecord] = {reply.turn: reply for reply in carried.last}
+        self._window: dict[str, tuple[str, str]] = {}
+        for entry in carried.window:
+            scoped, outcome, turn = entry.split(" ", 2)
+            self._window[scoped] = (outcome, turn)
+
+    def carried(self) -> CarriedReplies:
+        return CarriedReplies(
+            last=tuple(self._last.values()),
+            window=tuple(f"{scoped} {outcome} {turn}" for scoped, (outcome, turn) in self._window.items()),
+        )
+
+    def record(self, scoped_ids: Iterable[str], reply: ReplyRecord) -> None:
+        """These messages were answered by this reply. The first answer stands."""
+        for scoped in scoped_ids:
+            self._window.setdefault(scoped, (reply.outcome, reply.turn))
+        if len(reply.text.encode("utf-8", "replace")) > REPLY_BYTES:
+            reply = replace(reply, text="", text_ref=reply.turn)
+        self._last.pop(reply.turn, None)
+        self._last[reply.turn] = reply
+        while len(self._last) > REPLIES_CARRIED or self._bytes() > REPLIES_BYTES:
+            del self._last[next(iter(self._last))]
+        while len(self._window) > ANSWERED_IDS:
+            del self._window[next(iter(self._window))]
+
+    def has(self, scoped: str) -> bool:
+        return scoped in self._window
+
+    def find(self, scoped: str) -> ReplyRecord | None:
+        """The reply to a message, or None when it is not in the window."""
+        if scoped not in self._window:
+            return None
+        outcome, turn = self._window[scoped]
+        reply = self._last.get(turn)
+        if reply is None or reply.outcome != outcome:
+            return ReplyRecord(turn=turn, outcome=outcome, text_ref=turn)
+        return reply
+
+    @property
+    def newest(self) -> ReplyRecord | None:
+        return next(reversed(self._last.values()), None)
+
+    def _bytes(self) -> int:
+        # six bytes a character outside ASCII is what JSON makes of it at the most (a surrogate pair: twelve)
+        return sum(len(reply.text) + 5 * sum(c > "\x7f" for c in reply.text) + 160 for reply in self._last.values())
+
+
+def preview(text: str) -> str:
+    """At most 500 characters, on one line."""
+    line = " ".join(text[: PREVIEW_CHARS * 2].split())
+    return line if len(line) <= PREVIEW_CHARS else line[: PREVIEW_CHARS - 1] + "…"

@@ -1,0 +1,138 @@
+"""A turn in progress, as the workflow holds it: references and small facts, never text of the
+conversation (I2). It is carried over roll-over at any step boundary (I7).
+"""
+
+from dataclasses import dataclass
+
+from agent_session.domain.messages import InboundMessage
+
+MODEL, TOOLS, CLOSING = "model", "tools", "closing"  #: where in a step a turn stands
+RUN, ASK, REFUSE = "run", "ask", "refuse"  #: policy's verdict on a tool call
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A person's answer on one tool call; the MAC binds it to what exactly would run (I10)."""
+
+    decision: str  #: allow or deny
+    principal: str = ""
+    mac: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """One request of the model, without its arguments: those are in the transcript."""
+
+    index: int
+    tool: str
+    verdict: str = RUN
+    digest: str = ""  #: of arguments, directory and sandbox: what an approval is bound to
+    queue: str = ""  #: the tool's own task queue; empty: the session's
+    timeout_s: int = 600
+    parallel: bool = True
+    decision: Decision | None = None
+    started_s: int = 0  #: when it began to run, seconds since the epoch, for status
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenTurn:
+    """The running turn. `messages` are those that the next model call has still to take in; the ids of
+    all it answers are in `scoped`."""
+
+    id: str
+    messages: tuple[InboundMessage, ...] = ()
+    scoped: tuple[str, ...] = ()
+    place: InboundMessage | None = None  #: its first message without text: whose turn, and where replies go
+    n: int = 0  #: number for display, from the transcript
+    step: int = 1
+    phase: str = MODEL
+    calls: tuple[ToolCall, ...] = ()
+    stop: str = ""  #: cancelled or interrupted: close at the next chance
+    failure: str = ""  #: class word of what ended it
+    error_id: str = ""
+    since_s: int = 0
+    asked_s: int = 0  #: when approval was asked for
+    told: bool = False  #: waiters and channel have the outcome already; only the transcript waits
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepAnswer:
+    """What `llm_chat` returns: small (I2)."""
+
+    seq: int = 0  #: the transcript's last line
+    n: int = 0
+    finish: str = "stop"  #: stop, tools, refused, answered (before), ended (with a failure, recorded)
+    text: str = ""  #: the reply, when it is at most 8 KiB
+    text_ref: bool = False  #: the reply is longer: read it from the transcript
+    calls: tuple[ToolCall, ...] = ()
+    outcome: str = ""  #: with finish=ended: the recorded outcome
+    failure: str = ""
+    error_id: str = ""
+    refused: tuple[str, ...] = ()  #: scoped ids whose signature does not fit
+    earlier: tuple[str, ...] = ()  #: `<scoped id> <outcome> <turn>` of messages answered before
+    input_tokens: int = 0
+    output_tokens: int = 0
+    model: str = ""
+    options: dict[str, int] | None = None  #: time-outs and limits, when they differ from those in force
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolSummary:
+    """What `execute_tool` returns."""
+
+    seq: int = 0
+    outcome: str = "ok"  #: ok, error, interrupted, cancelled, refused, denied
+    size: int = 0
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedTurn:
+    """What `record_turn` returns: what the transcript says, which wins over the workflow's memory."""
+
+    seq: int = 0
+    n: int = 0
+    outcome: str = ""
+    text: str = ""
+    text_ref: bool = False
+    failure: str = ""
+    error_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepInput:
+    """What `llm_chat` gets: the words it has still to take in, and where the transcript must be."""
+
+    key: str
+    turn: str
+    step: int = 1
+    messages: tuple[InboundMessage, ...] = ()
+    after_seq: int = 0
+    model: str = ""  #: the one last used, so that only a change is returned
+    options: dict[str, int] | None = None  #: those in force, for the same reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolInput:
+    """What `execute_tool` gets: which call; its arguments are in the transcript."""
+
+    key: str
+    turn: str
+    step: int
+    index: int
+    after_seq: int = 0
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloseInput:
+    """What `record_turn` gets. `messages` are words that may not stand in the transcript yet."""
+
+    key: str
+    turn: str
+    outcome: str
+    failure: str = ""
+    error_id: str = ""
+    messages: tuple[InboundMessage, ...] = ()
+    after_seq: int = 0

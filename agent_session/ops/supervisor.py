@@ -1,0 +1,202 @@
+"""`up`: one process tree of embedded Temporal, workers and channels, until told to stop.
+
+Owns the data directory by a held lock, restarts what dies, and takes everything with it when it goes,
+however it goes (children hold a pipe from us).
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from agent_session.client import SessionClient
+from agent_session.connection import Service, configured_address, connect
+from agent_session.domain.status import IDLE
+from agent_session.ops.child import Child
+from agent_session.ops.embedded import EmbeddedTemporal
+from agent_session.ops.owner import announce, has_clients, ownership, withdraw
+from agent_session.settings import Settings
+from agent_session.telemetry import LOG_FOLDER
+from agent_session.transcript.volume import Volume
+
+QUICK_DEATH_S = 5.0
+LONGEST_PAUSE_S = 5.0
+UNUSED_S = 10.0
+READY_DEADLINE_S = 60.0
+STOP_S = 4.0
+
+log = structlog.get_logger("agent_session.up")
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What the flags of `up` say."""
+
+    workers: int = 1
+    while_used: bool = False
+    ui: bool = False
+
+
+class Supervisor:
+    """Everything that `up` runs."""
+
+    def __init__(self, settings: Settings, options: UpOptions, say: Callable[[str], None]) -> None:
+        self._settings, self._options, self._say = settings, options, say
+        self._embedded: EmbeddedTemporal | None = None
+        self._workers: list[Child] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`, or until nobody uses it. Errors: NotAVolume, OwnedByAnother, NoTemporalBinary,
+        Unreachable, TimeoutError."""
+        data_dir = self._settings.data_dir
+        Volume(data_dir).create_or_check()
+        (data_dir / LOG_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        with ownership(data_dir):
+            withdraw(data_dir)
+            try:
+                await self._start(data_dir)
+                await self._until_done(stop)
+            finally:
+                withdraw(data_dir)
+                await self._stop()
+
+    async def _start(self, data_dir: Path) -> None:
+        address = configured_address(self._settings)
+        if not address:
+            self._embedded = EmbeddedTemporal(
+                data_dir / "temporal.db", data_dir / LOG_FOLDER / "temporal.log", ui=self._options.ui
+            )
+            await self._embedded.start()
+            self._tasks.append(asyncio.create_task(self._keep_temporal(self._embedded)))
+            address = self._embedded.address
+            if self._options.ui:
+                self._say(f"Temporal's UI: http://127.0.0.1:{self._embedded.ui_port}")
+        for number in range(self._options.workers):
+            self._tasks.append(asyncio.create_task(self._keep_worker(number, address)))
+        client = await connect(self._settings, self._embedded.address if self._embedded else "")
+        await self._wait_for_pollers(client)
+        announce(data_dir, Service(address, client.namespace, self._settings.task_queue, os.getpid()))
+        self._say(f"ready: Temporal on {address}, data in {data_dir}, pid {os.getpid()}")
+
+    async def _until_done(self, stop: asyncio.Event) -> None:
+        unused_since: float | None = None
+        while not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), 1.0)
+            except TimeoutError:
+                pass
+            if not self._options.while_used:
+                continue
+            if has_clients(self._settings.data_dir):
+                unused_since = None
+            elif unused_since is None:
+                unused_since = time.monotonic()
+            elif time.monotonic() - unused_since > UNUSED_S and not await self._anything_open():
+                log.info("nobody uses the service and nothing is open: it ends")
+                return
+
+    async def _anything_open(self) -> bool:
+        """Whether a turn, an approval or a delivery is open in any session."""
+        try:
+            address = self._embedded.address if self._embedded else ""
+            client = await SessionClient.connect(self._settings, address=address)
+            for row in await client.sessions():
+                status = await client.status(row.key)
+                if status.state not in (IDLE, "closed") or status.queue or status.deliveries:
+                    return True
+        except Exception as error:
+            log.warning("cannot tell whether something is open; staying up", error=str(error)[:300])
+            return True
+        return False
+
+    async def _keep_temporal(self, embedded: EmbeddedTemporal) -> None:
+        pause = 0.0
+        while True:
+            began = time.monotonic()
+            await embedded.died()
+            pause = _next_pause(pause, time.monotonic() - began)
+            log.warning("the embedded Temporal server died; it is started again", pause_s=pause)
+            await asyncio.sleep(pause)
+            try:
+                await embedded.start()
+            except TimeoutError as error:
+                log.error("the embedded Temporal server does not start", error=str(error))
+
+    async def _keep_worker(self, number: int, address: str) -> None:
+        pause = 0.0
+        while True:
+            began = time.monotonic()
+            self._started += 1
+            identity = f"worker-{number}.{self._started}@{os.getpid()}"
+            child = await Child.start(
+                [sys.executable, "-m", "agent_session", "worker", "--all-channels"],
+                self._settings.data_dir / LOG_FOLDER / "worker.err",
+                self._environment(address, identity),
+            )
+            self._workers.append(child)
+            code = await child.wait()
+            self._workers.remove(child)
+            pause = _next_pause(pause, time.monotonic() - began)
+            log.warning("a worker died; another is started", code=code, pause_s=pause)
+            await asyncio.sleep(pause)
+
+    def _environment(self, address: str, identity: str) -> dict[str, str]:
+        """The worker's: ours, and what our flags said."""
+        ours = {
+            "AGENT_SESSION_DATA_DIR": str(self._settings.data_dir),
+            "AGENT_SESSION_WORKER__IDENTITY": identity,
+        }
+        if self._embedded is not None:
+            ours["AGENT_SESSION_TEMPORAL__ADDRESS"] = address
+        return {**os.environ, **ours}
+
+    async def _wait_for_pollers(self, client: Client) -> None:
+        deadline = time.monotonic() + READY_DEADLINE_S
+        while time.monotonic() < deadline:
+            mine = f"@{os.getpid()}"
+            if any(identity.endswith(mine) for identity in await pollers(client, self._settings.task_queue)):
+                return
+            await asyncio.sleep(0.05)
+        errors = (self._settings.data_dir / LOG_FOLDER / "worker.err").read_text(errors="replace").strip()
+        last = errors.splitlines()[-3:] if errors else [f"see {self._settings.data_dir / LOG_FOLDER}"]
+        raise TimeoutError("no worker came up: " + "\n  ".join(last))
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(child.stop(STOP_S) for child in list(self._workers)))
+        if self._embedded is not None:
+            await self._embedded.stop()
+
+
+def _next_pause(pause: float, lived_s: float) -> float:
+    """At once after a good life, else doubling up to 5 s."""
+    return 0.0 if lived_s > QUICK_DEATH_S else min(max(pause * 2, 0.25), LONGEST_PAUSE_S)
+
+
+async def pollers(client: Client, task_queue: str) -> list[str]:
+    """Identities that poll a task queue for workflow tasks, as the server saw them lately."""
+    try:
+        found = await client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=client.namespace,
+                task_queue=TaskQueue(name=task_queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            )
+        )
+    except RPCError:
+        return []
+    return [poller.identity for poller in found.pollers]

@@ -1,0 +1,225 @@
+"""One typed settings tree: defaults < `config.toml` in the data directory < environment < flags.
+
+Environment names are `AGENT_SESSION_` and the path joined by `__` (`AGENT_SESSION_MODEL__NAME`). An
+unknown key or a bad value is one `BadSettings` that names key, value and origin; secrets are never shown.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+PREFIX = "AGENT_SESSION_"
+CONFIG_FILE = "config.toml"
+
+
+class BadSettings(Exception):
+    """Settings that cannot be used: what was wrong, where it came from, what to do."""
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TemporalSettings(Part):
+    """Where Temporal is. Without an address (here, or in Temporal's own TEMPORAL_* environment and
+    profile file) the embedded server of `up` is used."""
+
+    address: str = ""
+    namespace: str = ""
+    api_key: SecretStr = SecretStr("")
+    tls: bool | None = None
+    tls_server_name: str = ""
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+
+
+class ModelSettings(Part):
+    name: str = ""  #: pydantic-ai's `provider:model`, or `offline`; empty: by the API key that is set
+    base_url: str = ""  #: any server that speaks the provider's protocol
+    max_steps: int = Field(default=40, ge=1, le=1000)
+    context_tokens: int = Field(default=100_000, ge=1_000)
+    max_output_tokens: int = Field(default=8_192, ge=1)
+    timeout_s: int = Field(default=600, ge=1)
+    attempts: int = Field(default=10, ge=1, le=100)
+    instructions: str = ""  #: put before AGENTS.md; empty: ours
+
+
+class ShellSettings(Part):
+    sandbox: Literal["auto", "bubblewrap", "none"] = "auto"
+    timeout_s: int = Field(default=600, ge=1)
+    output_bytes: int = Field(default=1024 * 1024, ge=1024)
+
+
+class FilesSettings(Part):
+    max_read_bytes: int = Field(default=256 * 1024, ge=1024)
+    max_write_bytes: int = Field(default=1024 * 1024, ge=1024)
+
+
+class ToolsSettings(Part):
+    shell: ShellSettings = ShellSettings()
+    files: FilesSettings = FilesSettings()
+    ask: tuple[str, ...] = ()  #: names of tools that ask a person first; `*` for all
+    off: tuple[str, ...] = ()  #: names of tools that are not offered
+    attempts: int = Field(default=100, ge=1, le=1000)
+    approval_timeout_s: int = Field(default=86_400, ge=1)
+
+
+class SessionSettings(Part):
+    turns_per_run: int = Field(default=50, ge=1, le=500)
+    idle_days: int = Field(default=30, ge=1)
+
+
+class VolumeSettings(Part):
+    catch_up_s: float = Field(default=60.0, ge=0)  #: how long a shorter transcript than expected is waited for
+    patience_s: int = Field(default=600, ge=1)  #: how long a step waits for a volume that is away
+
+
+class OperationsSettings(Part):
+    """Which implementation of each operation is used (entry points `agent_session.operations`), and how
+    long one attempt may take."""
+
+    build_prompt: str = "default"
+    call_model: str = "default"
+    run_tool: str = "default"
+    record: str = "default"
+    build_prompt_timeout_s: float = Field(default=30.0, gt=0)
+    build_prompt_attempts: int = Field(default=3, ge=1)
+    record_timeout_s: int = Field(default=60, ge=1)
+    record_attempts: int = Field(default=5, ge=1)
+    deliver_timeout_s: int = Field(default=15, ge=1)
+
+
+class WorkerSettings(Part):
+    heartbeat_timeout_s: int = Field(default=4, ge=2)
+    graceful_stop_s: float = Field(default=5.0, ge=0)
+    concurrent_activities: int = Field(default=200, ge=1)
+    cached_sessions: int = Field(default=500, ge=0)
+    deployment: str = ""  #: Temporal worker deployment name; empty: no worker versioning
+    build_id: str = ""
+    identity: str = ""  #: shown in Temporal's UI; empty: process id and host
+
+
+class LogSettings(Part):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class TelemetrySettings(Part):
+    otlp_endpoint: str = ""  #: OTLP over HTTP; empty: OTEL_EXPORTER_OTLP_ENDPOINT, else off
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+    toml: ClassVar[dict[str, Any]] = {}
+
+    data_dir: Path = Field(default_factory=lambda: default_data_dir())
+    mac_key_file: Path | None = None  #: the signing key, when it is not in the data directory
+    task_queue: str = "agent-session"
+    temporal: TemporalSettings = TemporalSettings()
+    model: ModelSettings = ModelSettings()
+    tools: ToolsSettings = ToolsSettings()
+    session: SessionSettings = SessionSettings()
+    volume: VolumeSettings = VolumeSettings()
+    operations: OperationsSettings = OperationsSettings()
+    worker: WorkerSettings = WorkerSettings()
+    log: LogSettings = LogSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        from pydantic_settings import InitSettingsSource
+
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=cls.toml)
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/agent-session`, or `~/.local/share/agent-session`."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "agent-session"
+
+
+def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
+    """Read the tree. `flags` are nested like the tree. Errors: BadSettings."""
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    data_dir = Path(given.get("data_dir") or os.environ.get(PREFIX + "DATA_DIR") or default_data_dir())
+    given["data_dir"] = data_dir.expanduser().absolute()
+    config = given["data_dir"] / CONFIG_FILE
+    _refuse_unknown_environment()
+    from_file = _read_toml(config)
+    if "data_dir" in from_file:
+        raise BadSettings(f"data_dir cannot be set in the file that lies in it\n  from: {config}")
+
+    class Loaded(Settings):
+        toml: ClassVar[dict[str, Any]] = from_file
+
+    try:
+        return Loaded(**given)
+    except ValidationError as error:
+        raise BadSettings(_explain(error, config)) from None
+    except Exception as error:  # pydantic-settings: an environment value that is not the JSON it expects
+        raise BadSettings(f"settings cannot be read: {error}") from None
+
+
+def _refuse_unknown_environment() -> None:
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX):
+            first = name.removeprefix(PREFIX).split("__")[0].lower()
+            if first not in Settings.model_fields:
+                raise BadSettings(
+                    f"{name} is no setting: known are {', '.join(sorted(Settings.model_fields))}\n"
+                    f"  from: environment\n  unset it, or see docs/settings.md"
+                )
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise BadSettings(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{path} is not valid TOML: {error}") from None
+
+
+def _explain(error: ValidationError, config: Path) -> str:
+    problems: list[str] = []
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
+        key = ".".join(path)
+        secret = any(word in key for word in ("key", "token", "secret", "password"))
+        value = "" if secret else f" = {problem['input']!r}"[:120]
+        what = "is no setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+        problems.append(f"{key}{value}: {what}\n  from: {_origin(path, config)}")
+    return "\n".join(problems)
+
+
+def _origin(path: list[str], config: Path) -> str:
+    for depth in range(len(path), 0, -1):
+        name = PREFIX + "__".join(path[:depth]).upper()
+        if name in os.environ:
+            return f"environment {name}"
+    try:
+        for number, line in enumerate(config.read_text().splitlines(), 1):
+            if line.split("=")[0].strip().strip('"') == path[-1]:
+                return f"{config} line {number}"
+        return str(config)
+    except OSError:
+        return "flags"

@@ -1,0 +1,117 @@
+"""A worker: takes steps of any session that lives on its volume. Wiring only; any number of replicas.
+
+Time-outs are the measured ones of docs/architecture.md: heartbeats reach the server every second, so a
+cancel is quick and a killed worker costs a running turn at most 6 s.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.service import RPCError
+from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from agent_session.activities.deliver import DeliverActivity, DeliversReplies
+from agent_session.activities.session_activities import SessionActivities
+from agent_session.operations import Services
+from agent_session.settings import BadSettings, Settings
+from agent_session.transcript.volume import Volume
+from agent_session.workflows.session import AgentSessionWorkflow, AgentTurnWorkflow
+
+SECOND = timedelta(seconds=1)
+STICKY = timedelta(seconds=0.5)
+NEEDS_ATTRIBUTE = "AgentSessionNeeds"
+
+log = structlog.get_logger("agent_session.worker")
+
+
+def identity(settings: Settings) -> str:
+    """Who a worker is, in Temporal's UI and in logs."""
+    if settings.worker.identity:
+        return settings.worker.identity
+    build = f"@{settings.worker.build_id}" if settings.worker.build_id else ""
+    return f"{os.getpid()}@{socket.gethostname()}{build}"
+
+
+async def require_search_attribute(client: Client) -> None:
+    """An unregistered search attribute wedges the workflow at its first use, so we refuse to start.
+    Errors: BadSettings with the command that registers it."""
+    try:
+        found = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace)
+        )
+    except RPCError as error:
+        log.warning("search attributes cannot be listed; taken as registered", error=str(error))
+        return  # Temporal Cloud does not let everybody list them
+    kind = found.custom_attributes.get(NEEDS_ATTRIBUTE)
+    if kind != IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD:
+        raise BadSettings(
+            f"Temporal namespace {client.namespace!r} lacks the search attribute {NEEDS_ATTRIBUTE} (Keyword)\n"
+            f"  temporal operator search-attribute create --namespace {client.namespace} "
+            f"--name {NEEDS_ATTRIBUTE} --type Keyword"
+        )
+
+
+def session_worker(client: Client, services: Services) -> Worker:
+    """The worker of the session task queue."""
+    settings = services.settings
+    restrictions = SandboxRestrictions.default.with_passthrough_modules("agent_session.domain")
+    return Worker(
+        client,
+        task_queue=settings.task_queue,
+        workflows=[AgentSessionWorkflow, AgentTurnWorkflow],
+        activities=SessionActivities(services, client).all(),
+        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        max_cached_workflows=settings.worker.cached_sessions,
+        max_concurrent_activities=settings.worker.concurrent_activities,
+        max_heartbeat_throttle_interval=SECOND,
+        default_heartbeat_throttle_interval=SECOND,
+        sticky_queue_schedule_to_start_timeout=STICKY,
+        graceful_shutdown_timeout=timedelta(seconds=settings.worker.graceful_stop_s),
+        **_versioning(settings),
+    )
+
+
+def _versioning(settings: Settings) -> dict[str, Any]:
+    """Off unless a deployment and a build are named: sessions are then pinned, and move at roll-over."""
+    given = settings.worker
+    if not (given.deployment and given.build_id):
+        return {}
+    return {
+        "deployment_config": WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion(deployment_name=given.deployment, build_id=given.build_id),
+            use_worker_versioning=True,
+            default_versioning_behavior=VersioningBehavior.PINNED,
+        )
+    }
+
+
+def channel_worker(client: Client, channel: DeliversReplies, settings: Settings) -> Worker:
+    """Delivers the replies of one channel; never versioned, so that a pinned session's replies arrive."""
+    return Worker(
+        client,
+        task_queue=f"{settings.task_queue}.channel.{channel.name}",
+        activities=[DeliverActivity(channel, Volume(settings.data_dir), settings).deliver],
+        max_concurrent_activities=20,
+    )
+
+
+async def run_workers(workers: Sequence[Worker], stop: asyncio.Event) -> None:
+    """Run until told to stop; a worker that fails stops them all. Then each is drained."""
+    running = [asyncio.create_task(worker.run()) for worker in workers]
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await asyncio.gather(*(worker.shutdown() for worker in workers), return_exceptions=True)
+    for outcome in await asyncio.gather(*running, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome

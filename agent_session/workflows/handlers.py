@@ -1,0 +1,210 @@
+"""What comes in while a session lives: signals, queries and the update `await_reply`.
+
+A signal that the SDK cannot decode is dropped by it after the channel has acknowledged it, and one with
+the wrong number of arguments would fail the workflow task for ever; so one dynamic handler takes every
+signal raw. Handlers only note what happened; the main loop acts.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from temporalio import workflow
+from temporalio.common import RawValue
+
+from agent_session.workflows.core import SessionCore
+
+with workflow.unsafe.imports_passed_through():
+    from agent_session.domain import replies as outcomes
+    from agent_session.domain.failures import FailureEnvelope
+    from agent_session.domain.ids import call_id, error_id, turn_id
+    from agent_session.domain.inbox import FULL
+    from agent_session.domain.messages import INTERRUPT, InboundMessage, parse_message
+    from agent_session.domain.replies import ROLLED_OVER, UNKNOWN, ReplyRecord, preview
+    from agent_session.domain.status import CLOSING_TURN, IDLE, RUNNING, WAITING_APPROVAL, RunningTool, Status
+    from agent_session.domain.turns import ASK, CLOSING, TOOLS, Decision
+    from agent_session.domain.wire import Wire, from_wire, to_wire
+
+
+class Handlers(SessionCore):
+    """Receive, cancel, decide, roll over, close; status and replies."""
+
+    @workflow.signal(dynamic=True)
+    def on_signal(self, name: str, args: Sequence[RawValue]) -> None:
+        handlers: dict[str, Callable[[Any, str], None]] = {
+            "receive": self._receive,
+            "cancel_turn": self._cancel_turn,
+            "resolve_approval": self._resolve_approval,
+            "roll_over": self._roll_over,
+            "close": self._close,
+        }
+        handler = handlers.get(name)
+        if handler is None:
+            workflow.logger.warning("a signal that no handler knows was ignored")
+            return
+        data = args[0].payload.data if args else b""
+        try:
+            value = workflow.payload_converter().from_payload(args[0].payload) if args else None
+        except Exception:  # whatever it is, it is answered and not dropped
+            value = None
+        handler(value, hashlib.sha256(data).hexdigest()[:16])
+
+    def _receive(self, value: Any, digest: str) -> None:
+        message = parse_message(value, fallback_id=f"unreadable-{digest}")
+        if self.replies.has(message.scoped) or self.inbox.knows(message.scoped):
+            return
+        superseded = self.inbox.coalesce(message)
+        if superseded is not None:
+            reply = ReplyRecord(turn=turn_id([superseded.scoped]), outcome=outcomes.INTERRUPTED)
+            self.replies.record([superseded.scoped], reply)
+        if self.inbox.accept(message) == FULL:
+            self.refuse(message, "queue_full")
+            return
+        self._make_way_for(message)
+        self.keep_memory_small()
+
+    def _make_way_for(self, message: InboundMessage) -> None:
+        """An interrupt stops the running turn; a person does not wait for a heartbeat."""
+        turn = self.turn
+        if turn is None or turn.place is None:
+            return
+        if message.mode == INTERRUPT or (turn.place.is_background and not message.is_background):
+            self.stop_turn(outcomes.INTERRUPTED)
+
+    def refuse(self, message: InboundMessage, kind: str) -> None:
+        """Answer a message that no turn will take in. Unsigned places get nothing."""
+        turn = turn_id([message.scoped])
+        envelope = FailureEnvelope(kind=kind, error_id=error_id(turn, kind))
+        reply = ReplyRecord(turn=turn, outcome=outcomes.FAILED, text=envelope.apology, error_id=envelope.error_id)
+        self.replies.record([message.scoped], reply)
+        self.note_failure(kind, envelope.error_id)
+
+    def note_failure(self, kind: str, error: str) -> None:
+        self.last_failure, self.last_error_id, self.last_error_s = kind, error, self.now_s()
+
+    def stop_turn(self, outcome: str) -> None:
+        """Close the running turn at the next chance: its step is cancelled and waited for."""
+        if self.turn is None or self.turn.stop or self.turn.phase == CLOSING:
+            return
+        self.turn = replace(self.turn, stop=outcome)
+        if self.step_task is not None:
+            self.step_task.cancel()
+
+    def _cancel_turn(self, value: Any, digest: str) -> None:
+        """Only the turn that is named: a late Ctrl-C spares the next one."""
+        if self.turn is not None and value == self.turn.id:
+            self.stop_turn(outcomes.CANCELLED)
+
+    def _resolve_approval(self, value: Any, digest: str) -> None:
+        if self.turn is None or not isinstance(value, Mapping):
+            return
+        given = cast(Mapping[str, Any], value)
+        decision = from_wire(Decision, given)
+        if decision.decision not in ("allow", "deny"):
+            return
+        calls = tuple(
+            replace(call, decision=replace(decision, reason=decision.reason[:500]))
+            if call.verdict == ASK
+            and call.decision is None
+            and given.get("call") == call_id(self.turn.id, self.turn.step, call.index)
+            else call
+            for call in self.turn.calls
+        )
+        self.turn = replace(self.turn, calls=calls)
+
+    def _roll_over(self, value: Any, digest: str) -> None:
+        self.wants_roll_over = True
+
+    def _close(self, value: Any, digest: str) -> None:
+        self.closing = True
+
+    def keep_memory_small(self) -> None:
+        """Implemented by the part that spills."""
+        raise NotImplementedError
+
+    @workflow.update(name="await_reply")
+    async def await_reply(self, raw: RawValue) -> Wire:
+        """The reply to one message, by its scoped id. Before a roll-over: `rolled_over`, ask again. An
+        id that is neither waiting nor answered: `unknown`, at once."""
+        scoped = self._scoped_from(raw)
+        self.updates += 1
+        await workflow.wait_condition(lambda: self.rolling or self.replies.has(scoped) or not self.inbox.knows(scoped))
+        return self._reply_wire(scoped)
+
+    @workflow.query(name="reply")
+    def reply(self, raw: RawValue) -> Wire:
+        """As `await_reply`, without waiting: `pending` while it runs. For many waiters on one session."""
+        scoped = self._scoped_from(raw)
+        if self.inbox.knows(scoped) and not self.replies.has(scoped):
+            return {"outcome": "pending"}
+        return self._reply_wire(scoped)
+
+    def _reply_wire(self, scoped: str) -> Wire:
+        found = self.replies.find(scoped)
+        if found is not None:
+            return to_wire(found)
+        return {"outcome": ROLLED_OVER if self.inbox.knows(scoped) else UNKNOWN}
+
+    def _scoped_from(self, raw: RawValue) -> str:
+        try:
+            return str(workflow.payload_converter().from_payload(raw.payload))
+        except Exception:
+            return ""
+
+    @workflow.query(name="last_reply")
+    def last_reply(self) -> Wire | None:
+        newest = self.replies.newest
+        return to_wire(newest) if newest else None
+
+    @workflow.query(name="status")
+    def status(self) -> Wire:
+        """What it is doing, without waiting for a turn."""
+        turn, newest = self.turn, self.replies.newest
+        state = IDLE
+        tools: list[RunningTool] = []
+        if turn is not None:
+            state = CLOSING_TURN if turn.phase == CLOSING else RUNNING
+            for call in turn.calls if turn.phase == TOOLS else ():
+                asks = call.verdict == ASK and call.decision is None
+                state = WAITING_APPROVAL if asks else state
+                if asks or call.started_s:
+                    name = call_id(turn.id, turn.step, call.index)
+                    tools.append(
+                        RunningTool(
+                            call=name,
+                            tool=call.tool,
+                            state="asks" if asks else "running",
+                            since_s=turn.asked_s if asks else call.started_s,
+                            digest=call.digest,
+                        )
+                    )
+        info = workflow.info()
+        return to_wire(
+            Status(
+                key=self.key,
+                state=state,
+                turn=turn.id if turn else "",
+                n=turn.n if turn else newest.n if newest else 0,
+                step=turn.step if turn else 0,
+                since_s=turn.since_s if turn else 0,
+                tools=tuple(tools),
+                queue=len(self.inbox),
+                deliveries=len(self.outbox),
+                deliveries_dropped=self.outbox.dropped,
+                turns_in_run=self.turns_in_run,
+                turns=self.tally.turns,
+                roll_overs=self.tally.roll_overs,
+                input_tokens=self.tally.input_tokens,
+                output_tokens=self.tally.output_tokens,
+                last_reply=preview(newest.text) if newest else "",
+                last_outcome=newest.outcome if newest else "",
+                last_error=self.last_failure,
+                last_error_id=self.last_error_id,
+                last_error_s=self.last_error_s,
+                model=self.model,
+                build_id=info.get_current_build_id(),
+                run_id=info.run_id,
+                closing=self.closing,
+            )
+        )

@@ -1,0 +1,57 @@
+"""Fixtures: one real Temporal server a test process, one volume a test."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_session.connection import connect
+from agent_session.ops.embedded import EmbeddedTemporal
+from agent_session.transcript.volume import Volume
+from tests.support import Service, settings_for
+
+for name in [name for name in os.environ if name.startswith(("AGENT_SESSION_", "TEMPORAL_"))]:
+    del os.environ[name]  # a developer's own service must not reach into tests
+for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+async def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """A dev server with the settings of the embedded one, in memory."""
+    server = EmbeddedTemporal(None, tmp_path_factory.mktemp("temporal") / "log")
+    await server.start()
+    yield server.address
+    await server.stop(0)
+
+
+@pytest.fixture
+def make_service(temporal_address: str, tmp_path: Path) -> Callable[..., Any]:
+    """Make a service with settings of its own; the volume is new."""
+
+    async def make(**more: Any) -> Service:
+        settings = settings_for(tmp_path / "data", temporal_address, **more)
+        volume = Volume(settings.data_dir)
+        if not settings.data_dir.exists():
+            volume.create()
+        return Service(settings, await connect(settings))
+
+    return make
+
+
+@pytest.fixture
+async def service(make_service: Callable[..., Any]) -> AsyncIterator[Service]:
+    """A service with one worker and the offline model."""
+    made: Service = await make_service()
+    async with made.worker("file") as services:
+        made.services = services
+        yield made
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Volume:
+    made = Volume(tmp_path / "volume")
+    made.create()
+    return made
