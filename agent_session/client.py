@@ -71,8 +71,8 @@ class SessionClient:
         self.temporal = client
         self.settings = settings
         self.volume = Volume(settings.data_dir)
-        self._channel = channel
-        self._principal = principal or f"local:{_user()}"
+        self.channel = channel
+        self.principal = principal or f"local:{_user()}"
         self._grants: tuple[str, ...] = (APPROVE_GRANT, SHELL_GRANT)
         self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(WAITERS_PER_SESSION))
 
@@ -121,7 +121,7 @@ class SessionClient:
         Errors: NoSuchMessage; ReplyPending after `timeout_s` (ask again, nothing is lost).
         """
         key = session_key(key)
-        scoped = InboundMessage(id=id, channel=self._channel, principal=self._principal).scoped
+        scoped = InboundMessage(id=id, channel=self.channel, principal=self.principal).scoped
         try:
             async with asyncio.timeout(timeout_s):
                 return replace(await self._reply(key, scoped), message_id=id)
@@ -194,8 +194,8 @@ class SessionClient:
         `status().tools`)."""
         key = session_key(key)
         secret = self.volume.signing_key(self.settings.mac_key_file)
-        mac = sign_decision(secret, key, call, digest, decision, self._principal)
-        answer = {"call": call, "decision": decision, "principal": self._principal, "mac": mac, "reason": reason}
+        mac = sign_decision(secret, key, call, digest, decision, self.principal)
+        answer = {"call": call, "decision": decision, "principal": self.principal, "mac": mac, "reason": reason}
         await self._handle_signal(key, "resolve_approval", answer)
 
     async def sessions(self, *, all: bool = False, limit: int = 1000) -> list[SessionRow]:
@@ -258,9 +258,9 @@ class SessionClient:
         stored = [await asyncio.to_thread(self._attach, key, Path(path)) for path in attachments]
         message = InboundMessage(
             id=message_id(id),
-            channel=self._channel,
+            channel=self.channel,
             text=text,
-            principal=self._principal,
+            principal=self.principal,
             grants=self._grants,
             sender=sender,
             reply_address=reply_address,

@@ -6,6 +6,7 @@ into a failure without content.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,6 +26,8 @@ from agent_session.domain.wire import Wire, from_wire, to_wire
 from agent_session.operations import Services
 from agent_session.settings import Settings
 from agent_session.transcript import spool
+
+NO_LIMIT_S = 10**9  #: a turn is closed when the volume is back, whenever that is
 
 
 def options_of(settings: Settings) -> Options:
@@ -82,7 +85,8 @@ class SessionActivities:
         async def work(run: Run) -> Wire:
             return to_wire(await close_turn(self._services, request, run))
 
-        return await self._do(request.key, f"{request.key}\n{request.turn}/close", f"{request.turn}/close", work)
+        name = f"{request.key}\n{request.turn}/close"
+        return await self._do(request.key, name, f"{request.turn}/close", work, patience_s=NO_LIMIT_S)
 
     @activity.defn(name="spill")
     async def spill(self, raw: Wire) -> str:
@@ -104,8 +108,16 @@ class SessionActivities:
 
         return await self._do(key, f"{key}\nload/{ref}", "load", work)
 
-    async def _do(self, key: str, name: str, correlation: str, work: Callable[[Run], Awaitable[Any]]) -> Any:
+    async def _do(
+        self,
+        key: str,
+        name: str,
+        correlation: str,
+        work: Callable[[Run], Awaitable[Any]],
+        patience_s: int | None = None,
+    ) -> Any:
         info = activity.info()
+        options = self._options if patience_s is None else replace(self._options, volume_patience_s=patience_s)
         faults: Faults = faults_so_far()
         with structlog.contextvars.bound_contextvars(
             id=f"{key}/{correlation}", activity=info.activity_type, attempt=info.attempt
@@ -117,4 +129,4 @@ class SessionActivities:
                     raise WorkerLost(f"given up after {info.attempt - 1} attempts that lost their worker")
                 return await self._runs.join(name, work, faults)
             except Exception as error:
-                raise failure_of(error, faults, self._options) from None
+                raise failure_of(error, faults, options) from None
