@@ -29,7 +29,9 @@ class CliChannel:
 
     async def _say(self, client: SessionClient, text: str) -> None:
         try:
-            show(await client.ask(self.key, text, timeout_s=7 * 86_400))
+            reply = await client.ask(self.key, text, timeout_s=7 * 86_400)
+            show(reply)
+            self.failed = self.failed or not reply.ok
         except (SessionError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             self.failed = True

