@@ -33,19 +33,17 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
-    import click
-
     from agent_session.cli.app import app
 
     try:
         outcome = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except click.exceptions.Abort:
-        return 130
-    except click.exceptions.Exit as error:
-        return error.exit_code
+    except Exception as error:  # typer brings its own copy of click, so its errors are known by what they can do
+        code, show = getattr(error, "exit_code", None), getattr(error, "show", None)
+        if code is None and type(error).__name__ != "Abort":
+            raise
+        if show is not None:
+            show()
+        return 130 if code is None else int(code)
     return outcome if isinstance(outcome, int) else OK
 
 
