@@ -13,10 +13,10 @@ ID_CHARS: Final = 256  #: a message id, a principal, a reply address
 BATCH_MESSAGES: Final = 64  #: messages one turn opens with
 BATCH_BYTES: Final = 64 * 1024  #: their encoded size
 
-INBOX_BYTES: Final = 192 * 1024  #: pending messages kept in workflow memory; the rest spills (I1 allows 256 KiB)
-INBOX_HEAD_BYTES: Final = 96 * 1024  #: the part of it that stands before the spilled files
+INBOX_BYTES: Final = 160 * 1024  #: pending messages kept in workflow memory; the rest spills (I1 allows 256 KiB)
+INBOX_HEAD_BYTES: Final = 80 * 1024  #: the part of it that stands before the spilled files
 SPILL_MESSAGES: Final = 64  #: messages a spill file holds
-PENDING_MESSAGES: Final = 12_000  #: beyond it a message is refused with an answer that says so
+PENDING_MESSAGES: Final = 10_000  #: beyond it a message is refused with an answer that says so
 BACKGROUND_MESSAGES: Final = 64  #: heartbeats and system messages held back behind people
 ANSWERED_IDS: Final = 1_000  #: answered message ids remembered for dedup and late waiters
 
@@ -24,7 +24,7 @@ REPLY_BYTES: Final = 8 * 1024  #: a reply that rides in an activity result; long
 REPLIES_CARRIED: Final = 20
 REPLIES_BYTES: Final = 64 * 1024
 PREVIEW_CHARS: Final = 500
-OUTBOX_DELIVERIES: Final = 400
+OUTBOX_DELIVERIES: Final = 200
 
 TURNS_PER_RUN: Final = 50
 UPDATES_PER_RUN: Final = 1_500  #: the server refuses the 2,001st

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from agent_session.domain.limits import ANSWERED_IDS, PREVIEW_CHARS, REPLIES_BYTES, REPLIES_CARRIED, REPLY_BYTES
+from agent_session.domain.wire import encoded_bytes
 
 ANSWERED, INTERRUPTED, CANCELLED, FAILED = "answered", "interrupted", "cancelled", "failed"
 OUTCOMES = (ANSWERED, INTERRUPTED, CANCELLED, FAILED)
@@ -40,6 +41,7 @@ class Replies:
     def __init__(self, carried: CarriedReplies | None = None) -> None:
         carried = carried or CarriedReplies()
         self._last: dict[str, ReplyRecord] = {reply.turn: reply for reply in carried.last}
+        self._sizes = {turn: encoded_bytes(reply.text) for turn, reply in self._last.items()}
         self._window: dict[str, tuple[str, str]] = {}
         for entry in carried.window:
             scoped, outcome, turn = entry.split(" ", 2)
@@ -59,8 +61,10 @@ class Replies:
             reply = replace(reply, text="", text_ref=reply.turn)
         self._last.pop(reply.turn, None)
         self._last[reply.turn] = reply
-        while len(self._last) > REPLIES_CARRIED or self._bytes() > REPLIES_BYTES:
-            del self._last[next(iter(self._last))]
+        self._sizes[reply.turn] = encoded_bytes(reply.text)
+        while len(self._last) > REPLIES_CARRIED or sum(self._sizes.values()) > REPLIES_BYTES:
+            oldest = next(iter(self._last))
+            del self._last[oldest], self._sizes[oldest]
         while len(self._window) > ANSWERED_IDS:
             del self._window[next(iter(self._window))]
 
@@ -80,10 +84,6 @@ class Replies:
     @property
     def newest(self) -> ReplyRecord | None:
         return next(reversed(self._last.values()), None)
-
-    def _bytes(self) -> int:
-        # six bytes a character outside ASCII is what JSON makes of it at the most (a surrogate pair: twelve)
-        return sum(len(reply.text) + 5 * sum(c > "\x7f" for c in reply.text) + 160 for reply in self._last.values())
 
 
 def preview(text: str) -> str:

@@ -16,7 +16,7 @@ from agent_session.models.faults import fault_of
 from agent_session.settings import Settings
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse
+    from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart
     from pydantic_ai.models import Model as ProviderModel
 
 PREFIXES = ("*",)  #: whatever no other file of this folder claims
@@ -111,7 +111,7 @@ def _answer(response: ModelResponse, name: str) -> ModelAnswer:
     from pydantic_ai.messages import ModelMessagesTypeAdapter, TextPart, ToolCallPart
 
     calls = [
-        RequestedCall(part.tool_name, part.args_as_json_str(), part.tool_call_id)
+        RequestedCall(part.tool_name, _args_of(part), part.tool_call_id)
         for part in response.parts
         if isinstance(part, ToolCallPart)
     ]
@@ -121,6 +121,11 @@ def _answer(response: ModelResponse, name: str) -> ModelAnswer:
     dumped = cast(list[Any], ModelMessagesTypeAdapter.dump_python([response], mode="json"))
     usage = response.usage
     return ModelAnswer(text, calls, usage.input_tokens, usage.output_tokens, dumped[0]["parts"], name)
+
+
+def _args_of(part: ToolCallPart) -> str:
+    """The arguments as the model wrote them, also where they do not parse: our tools say what is wrong."""
+    return part.args if isinstance(part.args, str) else part.args_as_json_str()
 
 
 def _messages(prompt: Prompt, name: str) -> list[ModelMessage]:

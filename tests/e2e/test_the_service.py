@@ -14,6 +14,11 @@ import pytest
 
 from tests.e2e.support import COMMAND, Up, alive, clean_environment, descendants, running, wait_until
 
+EVERY_COMMAND = (
+    *("up", "chat", "send", "run", "status", "sessions", "history"),
+    *("cancel", "close", "approvals", "init", "logs", "worker"),
+)
+
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> "Up":
@@ -252,21 +257,7 @@ def test_no_service_is_exit_code_four(tmp_path: Path) -> None:
 def test_every_command_helps() -> None:
     listed = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=False)
     assert listed.returncode == 0
-    for command in [
-        "up",
-        "chat",
-        "send",
-        "run",
-        "status",
-        "sessions",
-        "history",
-        "cancel",
-        "close",
-        "approvals",
-        "init",
-        "logs",
-        "worker",
-    ]:
+    for command in EVERY_COMMAND:
         assert command in listed.stdout
         shown = subprocess.run([*COMMAND, command, "--help"], capture_output=True, text=True, check=False)
         assert shown.returncode == 0
