@@ -13,7 +13,6 @@ import getpass
 import mimetypes
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +23,6 @@ from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -48,7 +45,6 @@ from agent_session.domain.ids import key_of_workflow, message_id, session_key, w
 from agent_session.domain.inbox import CarriedInbox
 from agent_session.domain.limits import SIGNAL_BYTES
 from agent_session.domain.messages import COLLECT, MODES, PERSON, InboundMessage
-from agent_session.domain.replies import ANSWERED, ROLLED_OVER, UNKNOWN, ReplyRecord
 from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
 from agent_session.domain.wire import from_wire, to_wire
@@ -56,12 +52,11 @@ from agent_session.paths import write_whole
 from agent_session.settings import Settings, load_settings
 from agent_session.transcript import spool
 from agent_session.transcript.lines import Line, calls_of
-from agent_session.transcript.reader import BadLine, backwards, read_all, reply_of, turn_of
+from agent_session.transcript.reader import BadLine, backwards, read_all
 from agent_session.transcript.volume import WORKSPACE_FILE, Volume
+from agent_session.waiting import QUERY_TIMEOUT_S, Waiter
 
 SESSION_WORKFLOW, TURN_WORKFLOW = "AgentSessionWorkflow", "AgentTurnWorkflow"
-WAITERS_PER_SESSION = 3  #: updates in flight from one client; the server allows 10 a session
-QUERY_TIMEOUT_S = 4.0
 
 
 class SessionClient:
@@ -74,7 +69,7 @@ class SessionClient:
         self.channel = channel
         self.principal = principal or f"local:{_user()}"
         self._grants: tuple[str, ...] = (APPROVE_GRANT, SHELL_GRANT)
-        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(WAITERS_PER_SESSION))
+        self._waiter = Waiter(client, self.volume)
 
     @classmethod
     async def connect(
@@ -124,7 +119,7 @@ class SessionClient:
         scoped = InboundMessage(id=id, channel=self.channel, principal=self.principal).scoped
         try:
             async with asyncio.timeout(timeout_s):
-                return replace(await self._reply(key, scoped), message_id=id)
+                return replace(await self._waiter.reply(key, scoped), message_id=id)
         except TimeoutError:
             raise ReplyPending(
                 f"no reply to {id!r} within {timeout_s:.0f} s; it is still being worked on, ask again with the same id"
@@ -317,86 +312,6 @@ class SessionClient:
                     f"no session {key!r} is live; agent-session sessions lists those that are"
                 ) from None
             raise
-
-    async def _reply(self, key: str, scoped: str) -> Reply:
-        pause = 0.05
-        while True:
-            record = await self._ask_workflow(key, scoped)
-            if record is not None and record.outcome not in (ROLLED_OVER, UNKNOWN, "pending"):
-                return await self._with_text(key, record)
-            if record is None or record.outcome == UNKNOWN:
-                found = await asyncio.to_thread(self._from_transcript, key, scoped)
-                if found is not None:
-                    return found
-                if record is not None or not await self._lives(key):
-                    raise NoSuchMessage(f"session {key!r} has never seen this message")
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 1.0)
-
-    async def _ask_workflow(self, key: str, scoped: str) -> ReplyRecord | None:
-        """What the session says of a message; None when it does not live, or has just rolled over."""
-        handle = self.temporal.get_workflow_handle(workflow_id(key))
-        slots = self._slots[key]
-        if slots.locked():
-            return await self._poll(key, scoped)
-        async with slots:
-            try:
-                return from_wire(ReplyRecord, await handle.execute_update("await_reply", scoped))
-            except (WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
-                return None
-            except RPCError as error:
-                if error.status == RPCStatusCode.NOT_FOUND:
-                    return None
-                if error.status in (RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.FAILED_PRECONDITION):
-                    return await self._poll(key, scoped)
-                if error.status in (
-                    RPCStatusCode.UNAVAILABLE,
-                    RPCStatusCode.DEADLINE_EXCEEDED,
-                    RPCStatusCode.CANCELLED,
-                ):
-                    return ReplyRecord(turn="", outcome="pending")  # Temporal restarts: ask again
-                raise
-
-    async def _poll(self, key: str, scoped: str) -> ReplyRecord | None:
-        """Many waiters on one session must not be many updates in flight: the rest polls a query."""
-        handle = self.temporal.get_workflow_handle(workflow_id(key))
-        try:
-            async with asyncio.timeout(QUERY_TIMEOUT_S):
-                return from_wire(ReplyRecord, await handle.query("reply", scoped))
-        except (TimeoutError, WorkflowQueryFailedError, RPCError):
-            return ReplyRecord(turn="", outcome="pending")
-
-    async def _lives(self, key: str) -> bool:
-        try:
-            described = await self.temporal.get_workflow_handle(workflow_id(key)).describe()
-        except RPCError as error:
-            return error.status != RPCStatusCode.NOT_FOUND
-        return described.status == WorkflowExecutionStatus.RUNNING
-
-    async def _with_text(self, key: str, record: ReplyRecord) -> Reply:
-        text = record.text
-        if record.text_ref:
-            for _ in range(100):  # the volume may lag (NFS)
-                found = await asyncio.to_thread(reply_of, self.volume, key, record.text_ref)
-                if found is not None:
-                    text = found[0] or str(found[1].get("content", ""))
-                    break
-                await asyncio.sleep(0.1)
-        return Reply(record.outcome, text, record.turn, record.n, record.error_id)
-
-    def _from_transcript(self, key: str, scoped: str) -> Reply | None:
-        turn = turn_of(self.volume, key, scoped)
-        found = reply_of(self.volume, key, turn) if turn else None
-        if found is None or turn is None:
-            return None
-        text, ended = found
-        return Reply(
-            str(ended.get("outcome", ANSWERED)),
-            text or str(ended.get("content", "")),
-            turn,
-            int(ended.get("n", 0)),
-            str(ended.get("error_id", "")),
-        )
 
 
 __all__ = [

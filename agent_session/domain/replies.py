@@ -12,7 +12,7 @@ from agent_session.domain.wire import encoded_bytes
 
 ANSWERED, INTERRUPTED, CANCELLED, FAILED = "answered", "interrupted", "cancelled", "failed"
 OUTCOMES = (ANSWERED, INTERRUPTED, CANCELLED, FAILED)
-ROLLED_OVER, UNKNOWN = "rolled_over", "unknown"  #: what a waiter gets instead of a reply
+ROLLED_OVER, UNKNOWN, PENDING = "rolled_over", "unknown", "pending"  #: what a waiter gets instead of a reply
 
 
 @dataclass(frozen=True, kw_only=True)

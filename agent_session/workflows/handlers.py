@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.ids import call_id, error_id, turn_id
     from agent_session.domain.inbox import FULL
     from agent_session.domain.messages import INTERRUPT, InboundMessage, parse_message
-    from agent_session.domain.replies import ROLLED_OVER, UNKNOWN, ReplyRecord, preview
+    from agent_session.domain.replies import PENDING, ROLLED_OVER, UNKNOWN, ReplyRecord, preview
     from agent_session.domain.status import CLOSING_TURN, IDLE, RUNNING, WAITING_APPROVAL, RunningTool, Status
     from agent_session.domain.turns import ASK, CLOSING, TOOLS, Decision
     from agent_session.domain.wire import Wire, from_wire, to_wire
@@ -137,7 +137,7 @@ class Handlers(SessionCore):
         """As `await_reply`, without waiting: `pending` while it runs. For many waiters on one session."""
         scoped = self._scoped_from(raw)
         if self.inbox.knows(scoped) and not self.replies.has(scoped):
-            return {"outcome": "pending"}
+            return {"outcome": PENDING}
         return self._reply_wire(scoped)
 
     def _reply_wire(self, scoped: str) -> Wire:
