@@ -91,7 +91,6 @@ class OperationsSettings(Part):
     build_prompt_timeout_s: float = Field(default=30.0, gt=0)
     build_prompt_attempts: int = Field(default=3, ge=1)
     record_timeout_s: int = Field(default=60, ge=1)
-    record_attempts: int = Field(default=5, ge=1)
     deliver_timeout_s: int = Field(default=15, ge=1)
 
 

@@ -76,4 +76,4 @@ def tracing_plugins(settings: Settings) -> list[Any]:
     provider = create_tracer_provider(resource=Resource.create({"service.name": "agent-session"}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces")))
     trace.set_tracer_provider(provider)
-    return [OpenTelemetryPlugin()]
+    return [OpenTelemetryPlugin(add_temporal_spans=True)]

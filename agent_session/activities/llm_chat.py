@@ -13,20 +13,19 @@ import structlog
 
 from agent_session.activities.attempt import Run, StaleAttempt
 from agent_session.activities.judge import Judged, judge
+from agent_session.activities.words import words_of
 from agent_session.domain.authority import message_is_signed
 from agent_session.domain.failures import FailureEnvelope
 from agent_session.domain.ids import error_id
-from agent_session.domain.limits import CALLS_PER_STEP, INLINE_TEXT_BYTES, REPLY_BYTES
-from agent_session.domain.messages import InboundMessage
+from agent_session.domain.limits import CALLS_PER_STEP, REPLY_BYTES
 from agent_session.domain.options import Options, changed
 from agent_session.domain.turns import ASK, REFUSE, RUN, StepAnswer, StepInput, ToolCall
-from agent_session.models.base import ModelAnswer
+from agent_session.models.base import ModelAnswer, Prompt
 from agent_session.operations import Services
 from agent_session.transcript import lines as L
-from agent_session.transcript import spool
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import VolumeFault
-from agent_session.transcript.recorder import Opened, Recorded, Words
+from agent_session.transcript.recorder import Opened, Recorded
 from agent_session.transcript.volume import VolumeUnavailable
 
 log = structlog.get_logger("agent_session.llm_chat")
@@ -64,10 +63,7 @@ async def _ask_and_record(
     services: Services, options: Options, step: StepInput, opened: Opened, known: StepAnswer, run: Run
 ) -> StepAnswer:
     last_step = step.step >= options.max_steps
-    prompt = await asyncio.wait_for(
-        services.build_prompt(step.key, step.turn, opened.n, step.step, last_step=last_step),
-        services.settings.operations.build_prompt_timeout_s,
-    )
+    prompt = await _prompt(services, step, opened.n, last_step)
     answer = await services.call_model(prompt, lambda text: None)
     judged = judge(services, step.key, step.turn, step.step, answer.calls, last_step=last_step)
     line, results = _lines_of(services, step, answer, judged, opened)
@@ -82,6 +78,20 @@ async def _ask_and_record(
         )  # fmt: skip
     recorded = await _append(services, options, step, line, results, ended, run)
     return summary_of(services, recorded.line, ended, replace(known, seq=recorded.seq))
+
+
+async def _prompt(services: Services, step: StepInput, n: int, last_step: bool) -> Prompt:
+    """Build it, with a few tries inside the attempt: a read of the volume may stumble."""
+    limits = services.settings.operations
+    for tried in range(1, limits.build_prompt_attempts + 1):
+        try:
+            building = services.build_prompt(step.key, step.turn, n, step.step, last_step=last_step)
+            return await asyncio.wait_for(building, limits.build_prompt_timeout_s)
+        except OSError:  # TimeoutError among them
+            if tried == limits.build_prompt_attempts:
+                raise
+            await asyncio.sleep(0.2 * tried)
+    raise AssertionError("unreachable")
 
 
 async def _append(
@@ -175,25 +185,3 @@ def _summary_of_call(services: Services, index: int, call: Line) -> ToolCall:
         timeout_s=tool.timeout_s if tool else 600,
         parallel=tool.parallel if tool else True,
     )
-
-
-def words_of(services: Services, key: str, message: InboundMessage) -> Words:
-    """A message as its line will have it. Long text stays in the spool, its beginning in the line.
-    Errors: BadReference, VolumeUnavailable."""
-    fields: dict[str, Any] = {"channel": message.channel}
-    for name in ("principal", "sender", "kind", "reply_address"):
-        value = getattr(message, name)
-        if value and value != "person":
-            fields[name] = value
-    text = message.text
-    if message.text_ref:
-        data = spool.get(services.volume, key, message.text_ref)
-        text = data[:INLINE_TEXT_BYTES].decode("utf-8", "ignore")
-        if len(data) > INLINE_TEXT_BYTES:
-            fields |= {"text_ref": message.text_ref, "size": len(data)}
-            text += f"\n… the whole text of {len(data)} bytes is in spool/{message.text_ref}"
-    if message.attachments:
-        fields["attachments"] = [dict(zip(("ref", "size", "type", "name"), one.split(" ", 3), strict=False))
-                                 for one in message.attachments]  # fmt: skip
-        text += "".join(f"\n[attachment: {one.split(' ', 3)[-1]}]" for one in message.attachments)
-    return Words(message.scoped, text, fields)

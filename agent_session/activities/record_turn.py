@@ -4,7 +4,7 @@
 import asyncio
 
 from agent_session.activities.attempt import Run
-from agent_session.activities.llm_chat import words_of
+from agent_session.activities.words import words_of
 from agent_session.domain.authority import message_is_signed
 from agent_session.domain.failures import FailureEnvelope
 from agent_session.domain.limits import REPLY_BYTES

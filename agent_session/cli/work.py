@@ -21,7 +21,7 @@ CONNECT_PATIENCE_S = 60.0
 async def work(settings: Settings, names: list[str], all_channels: bool, stop: asyncio.Event) -> None:
     """A worker's life. Errors: BadSettings, BadTool, ModelFault, Unreachable."""
     supervised = all_channels and is_owned(settings.data_dir)
-    set_up_logging(settings, process="worker", to_file=supervised)
+    set_up_logging(settings, process=identity(settings).partition(".")[0], to_file=supervised)
     services = load_services(settings)
     await services.model.warm()
     client = await _connect_patiently(settings, stop)

@@ -1,0 +1,98 @@
+"""Record Temporal histories of today's workflow code, for `tests/replay` to replay for ever after.
+
+    python scripts/record_histories.py tests/replay/histories/<version>
+
+Each released shape of the workflow gets a folder of its own; a recorded one is never changed.
+"""
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from agent_session.connection import connect
+from agent_session.domain.ids import workflow_id
+from agent_session.ops.embedded import EmbeddedTemporal
+from agent_session.transcript.volume import Volume
+from tests.support import Service, settings_for
+
+
+async def plain(service: Service) -> None:
+    for number in range(3):
+        await service.ask("plain", f"remember {number}")
+
+
+async def tools(service: Service) -> None:
+    await service.ask("tools", "tools run echo a; write f b; read nothing")
+    await service.client.send("tools", "run sleep 1", id="slow", reply_address="file:out")
+    await service.until("tools", lambda status: status.tools)
+    await service.client.send("tools", "remember steering", id="steer", mode="steer", reply_address="file:out")
+    await service.client.await_reply("tools", "steer")
+    await service.until("tools", lambda status: not status.deliveries)
+
+
+async def stops(service: Service) -> None:
+    for how in ("cancel", "interrupt"):
+        await service.client.send("stops", "run sleep 60", id=how)
+        await service.until("stops", lambda status: status.tools)
+        if how == "cancel":
+            await service.client.cancel("stops")
+        else:
+            await service.client.send("stops", "remember me", id="now", mode="interrupt")
+        await service.client.await_reply("stops", how)
+    await service.client.close("stops")
+
+
+async def approval(service: Service) -> None:
+    await service.client.send("approval", "run echo x", id="a")
+    status = await service.until("approval", lambda status: status.state == "waiting approval")
+    (waiting,) = service.client.waiting_calls("approval", status)
+    await service.client.roll_over("approval")
+    await service.until("approval", lambda status: status.roll_overs == 1 and status.state == "waiting approval")
+    await service.client.resolve("approval", waiting["call"], waiting["digest"], "allow")
+    await service.client.await_reply("approval", "a")
+
+
+async def flood(service: Service) -> None:
+    await service.client.send("flood", "run sleep 4", id="slow")
+    await service.until("flood", lambda status: status.tools)
+    for number in range(130):
+        await service.client.send("flood", f"{number} " + "x" * 1400, id=str(number))
+    await service.until("flood", lambda status: not status.queue and status.state == "idle", 60)
+
+
+async def refused(service: Service) -> None:
+    await service.ask("refused", "hello")
+    handle = service.temporal.get_workflow_handle(workflow_id("refused"))
+    await handle.signal("receive", "unreadable")
+    await handle.signal("receive", {"id": "x", "channel": "test", "text": "unsigned"})
+    await service.until("refused", lambda status: status.last_error == "not_signed")
+
+
+async def failed(service: Service) -> None:
+    await service.ask("failed", "call no_such_tool {}")
+    await service.client.run_once("hello", "once")
+
+
+async def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        server = EmbeddedTemporal(None, Path(scratch) / "log")
+        await server.start()
+        for number, scenario in enumerate((plain, tools, stops, approval, flood, refused, failed)):
+            more = {"tools": {"ask": ["shell"]}} if scenario is approval else {}
+            settings = settings_for(Path(scratch) / str(number), server.address, **more)
+            Volume(settings.data_dir).create()
+            service = Service(settings, await connect(settings))
+            async with service.worker("file"):
+                await scenario(service)
+            keys = ("failed", "once") if scenario is failed else (scenario.__name__,)
+            for key in keys:
+                for run, run_id in enumerate(await service.runs(key)):
+                    handle = service.temporal.get_workflow_handle(workflow_id(key), run_id=run_id)
+                    (folder / f"{key}-{run}.json").write_text((await handle.fetch_history()).to_json())
+        await server.stop(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))
