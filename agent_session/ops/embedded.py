@@ -42,10 +42,27 @@ def find_binary() -> str:
     return found
 
 
-def free_port() -> int:
+def free_port(wanted: int = 0) -> int:
+    """A free loopback port: the wanted one, if it is."""
     with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
         return int(probe.getsockname()[1])
+
+
+def same_port_as_before(data_dir: Path) -> int:
+    """The port that this data directory's server had last time, so that clients which still wait find
+    it again; another one when it is taken."""
+    path = data_dir / "temporal.port"
+    try:
+        port = free_port(int(path.read_text()))
+    except (OSError, ValueError):
+        port = free_port()
+    path.write_text(str(port))
+    return port
 
 
 def server_command(port: int, database: Path | None, *, ui_port: int = 0) -> list[str]:
@@ -62,8 +79,8 @@ def server_command(port: int, database: Path | None, *, ui_port: int = 0) -> lis
 class EmbeddedTemporal:
     """One server, as a child."""
 
-    def __init__(self, database: Path | None, log: Path | None, *, ui: bool = False) -> None:
-        self.port = free_port()
+    def __init__(self, database: Path | None, log: Path | None, *, port: int = 0, ui: bool = False) -> None:
+        self.port = port or free_port()
         self.ui_port = free_port() if ui else 0
         self._database, self._log = database, log
         self._child: Child | None = None

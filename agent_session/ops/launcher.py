@@ -11,17 +11,17 @@ import select
 import signal
 import sys
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def adopt_orphans() -> None:
-    """Linux only; elsewhere the process group alone is killed."""
-    if not sys.platform.startswith("linux") or os.environ.pop("AGENT_SESSION_LAUNCHER_PLAIN", ""):
+def linux_only(option: int, value: int) -> None:
+    """Call `prctl`; where there is none, the pipe and the process group are all there is."""
+    if not sys.platform.startswith("linux") or "AGENT_SESSION_LAUNCHER_PLAIN" in os.environ:
         return
     try:
         import ctypes
 
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
     except (ImportError, OSError, AttributeError):
         pass
 
@@ -56,6 +56,7 @@ def start(command: list[str], folder: int | None) -> int:
     if pid:
         return pid
     try:
+        linux_only(PR_SET_PDEATHSIG, signal.SIGKILL)  # should this launcher itself be killed
         os.setsid()
         if folder is not None:
             os.fchdir(folder)
@@ -75,7 +76,7 @@ def main() -> None:
     pipe, folder, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is our parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    adopt_orphans()
+    linux_only(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command come back to us
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)

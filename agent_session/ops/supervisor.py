@@ -23,7 +23,7 @@ from agent_session.client import SessionClient
 from agent_session.connection import Service, configured_address, connect
 from agent_session.domain.status import IDLE
 from agent_session.ops.child import Child
-from agent_session.ops.embedded import EmbeddedTemporal
+from agent_session.ops.embedded import EmbeddedTemporal, same_port_as_before
 from agent_session.ops.owner import announce, has_clients, ownership, withdraw
 from agent_session.settings import Settings
 from agent_session.telemetry import LOG_FOLDER
@@ -76,7 +76,10 @@ class Supervisor:
         address = configured_address(self._settings)
         if not address:
             self._embedded = EmbeddedTemporal(
-                data_dir / "temporal.db", data_dir / LOG_FOLDER / "temporal.log", ui=self._options.ui
+                data_dir / "temporal.db",
+                data_dir / LOG_FOLDER / "temporal.log",
+                port=same_port_as_before(data_dir),
+                ui=self._options.ui,
             )
             await self._embedded.start()
             self._tasks.append(asyncio.create_task(self._keep_temporal(self._embedded)))

@@ -120,7 +120,7 @@ def test_a_worker_paused_just_before_an_append_writes_nothing_when_it_wakes(up: 
 def test_everything_killed_at_once_goes_on_after_a_new_start(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     first = Up(data_dir).wait_ready()
-    first.start("send", "main", "run sleep 30 && echo done >> f", "--id", "m").poll()
+    waiting = first.start("send", "main", "run sleep 30 && echo done >> f", "--id", "m")
     first.worker_that_runs("sleep 30")
     children = descendants(first.process.pid)
     os.kill(first.process.pid, signal.SIGKILL)
@@ -132,3 +132,4 @@ def test_everything_killed_at_once_goes_on_after_a_new_start(tmp_path: Path) -> 
         assert "may or may not have taken effect" in answer.stdout
         assert outcomes(second, "main") == ["interrupted"]
         check_transcript(second.lines("main"))
+        assert waiting.communicate(timeout=60)[0] == answer.stdout  # who waited all along has it, too
