@@ -70,6 +70,17 @@ class Service:
     async def ask(self, key: str, text: str, **how: Any) -> Reply:
         return await self.client.ask(key, text, timeout_s=60, **how)
 
+    async def signal(self, key: str, raw: object) -> None:
+        """A signal straight to Temporal, past the client."""
+        await self.temporal.start_workflow(
+            "AgentSessionWorkflow",
+            {"key": key},
+            id=workflow_id(key),
+            task_queue=self.settings.task_queue,
+            start_signal="receive",
+            start_signal_args=[raw],
+        )
+
     async def until(self, key: str, what: Any, timeout_s: float = 30) -> Any:
         """Wait until the session's status satisfies `what`; returns that status."""
         async with asyncio.timeout(timeout_s):

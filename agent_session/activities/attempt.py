@@ -139,7 +139,7 @@ class Runs:
         if task.done():
             return task.result()
         details = activity.cancellation_details()
-        attempt = run.attempt
+        attempt = activity.info().attempt  # ours, not that of a retry that may have joined already
         if details is not None and (details.not_found or details.timed_out or details.reset):
             asyncio.get_running_loop().call_later(GRACE_S, _give_up, run, task, attempt)
             raise asyncio.CancelledError

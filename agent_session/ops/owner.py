@@ -55,12 +55,14 @@ def _try_to_own(descriptor: int) -> bool:
 
 def is_owned(data_dir: Path) -> bool:
     """Whether a service runs on this directory right now."""
+    return data_dir.exists() and _is_held(data_dir / OWNER_LOCK, fcntl.LOCK_SH)
+
+
+def _is_held(path: Path, kind: int) -> bool:
+    """Whether somebody holds the lock in a way that keeps this kind out."""
+    descriptor = _open(path)
     try:
-        descriptor = _open(data_dir / OWNER_LOCK)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         return False
     except BlockingIOError:
         return True
@@ -92,11 +94,4 @@ def being_a_client(data_dir: Path) -> Generator[None]:
 
 
 def has_clients(data_dir: Path) -> bool:
-    descriptor = _open(data_dir / CLIENTS_LOCK)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
+    return _is_held(data_dir / CLIENTS_LOCK, fcntl.LOCK_EX)

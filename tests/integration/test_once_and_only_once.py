@@ -143,12 +143,5 @@ async def test_a_newer_clients_unknown_words_read_as_the_default(service: Servic
     message = InboundMessage(id="m", channel="test", text="remember tomorrow", principal=service.client.principal)
     signed = to_wire(sign_message(service.volume.signing_key(), key, message))
     raw = {**signed, "mode": "telepathy", "kind": "angel", "colour": "blue"}
-    await service.temporal.start_workflow(
-        "AgentSessionWorkflow",
-        {"key": key},
-        id=workflow_id(key),
-        task_queue=service.settings.task_queue,
-        start_signal="receive",
-        start_signal_args=[raw],
-    )
+    await service.signal(key, raw)
     assert (await service.client.await_reply(key, "m")).text == "I will remember: tomorrow"
