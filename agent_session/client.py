@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,6 +48,7 @@ from agent_session.domain.limits import SIGNAL_BYTES
 from agent_session.domain.messages import COLLECT, MODES, PERSON, InboundMessage
 from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
+from agent_session.domain.turns import Decision
 from agent_session.domain.wire import from_wire, to_wire
 from agent_session.paths import write_whole
 from agent_session.settings import Settings, load_settings
@@ -56,6 +58,7 @@ from agent_session.transcript.reader import BadLine, backwards, read_all
 from agent_session.transcript.volume import WORKSPACE_FILE, Volume
 from agent_session.waiting import QUERY_TIMEOUT_S, Waiter
 
+TASK_TIMEOUT = timedelta(seconds=5)  #: how soon a workflow task of a lost worker is given to another
 SESSION_WORKFLOW, TURN_WORKFLOW = "AgentSessionWorkflow", "AgentTurnWorkflow"
 
 
@@ -68,7 +71,7 @@ class SessionClient:
         self.volume = Volume(settings.data_dir)
         self.channel = channel
         self.principal = principal or f"local:{_user()}"
-        self._grants: tuple[str, ...] = (APPROVE_GRANT, SHELL_GRANT)
+        self.grants: tuple[str, ...] = (APPROVE_GRANT, SHELL_GRANT)
         self._waiter = Waiter(client, self.volume)
 
     @classmethod
@@ -142,6 +145,7 @@ class SessionClient:
                 to_wire(state),
                 id=workflow_id(key),
                 task_queue=self.settings.task_queue,
+                task_timeout=TASK_TIMEOUT,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             )
@@ -189,8 +193,9 @@ class SessionClient:
         `status().tools`)."""
         key = session_key(key)
         secret = self.volume.signing_key(self.settings.mac_key_file)
-        mac = sign_decision(secret, key, call, digest, decision, self.principal)
-        answer = {"call": call, "decision": decision, "principal": self.principal, "mac": mac, "reason": reason}
+        mac = sign_decision(secret, key, call, digest, decision, self.principal, self.grants)
+        given = Decision(decision=decision, principal=self.principal, grants=self.grants, mac=mac, reason=reason)
+        answer = {"call": call, **to_wire(given)}
         await self._handle_signal(key, "resolve_approval", answer)
 
     async def sessions(self, *, all: bool = False, limit: int = 1000) -> list[SessionRow]:
@@ -256,7 +261,7 @@ class SessionClient:
             channel=self.channel,
             text=text,
             principal=self.principal,
-            grants=self._grants,
+            grants=self.grants,
             sender=sender,
             reply_address=reply_address,
             kind=kind,
@@ -287,6 +292,7 @@ class SessionClient:
                     {"key": key},
                     id=workflow_id(key),
                     task_queue=self.settings.task_queue,
+                    task_timeout=TASK_TIMEOUT,
                     id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
                     start_signal="receive",
                     start_signal_args=[to_wire(message)],

@@ -38,6 +38,17 @@ def folder(path: str | os.PathLike[str], *below: str, create: bool = False) -> G
     the operator's. With `create`, missing folders below are made (0700)."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        with folder_below(handle, *below, create=create) as found:
+            yield found
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def folder_below(root: int, *below: str, create: bool = False) -> Generator[int]:
+    """As `folder`, from a handle that stays open."""
+    handle = os.dup(root)
+    try:
         for part in below:
             deeper = _step_into(handle, part, create)
             os.close(handle)

@@ -1,5 +1,6 @@
 """Logs and traces. Every log line carries the correlation id `<session>/<turn>/<step>`; traces go to an
-OTLP endpoint when one is configured. No content of a conversation is ever logged or traced (I2, I3).
+OTLP endpoint when one is configured. Traces hold no content; logs hold none of the conversation, but may
+hold the words of a provider's or a tool's own error, which is what the error id leads to (I2, I3).
 """
 
 import logging

@@ -6,6 +6,7 @@ Each released shape of the workflow gets a folder of its own; a recorded one is 
 """
 
 import asyncio
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -90,7 +91,8 @@ async def main(folder: Path) -> None:
             for key in keys:
                 for run, run_id in enumerate(await service.runs(key)):
                     handle = service.temporal.get_workflow_handle(workflow_id(key), run_id=run_id)
-                    (folder / f"{key}-{run}.json").write_text((await handle.fetch_history()).to_json())
+                    text = (await handle.fetch_history()).to_json()
+                    (folder / f"{key}-{run}.json").write_text(re.sub(r"\d+@[^\"]*", "worker", text))
         await server.stop(0)
 
 

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from temporalio import activity
@@ -68,7 +69,8 @@ class Run:
 
     def join(self, info: activity.Info, faults: Faults) -> None:
         """A newer attempt stands behind this run from now on."""
-        self._token, self._proved, self.attempt = info.task_token, boot_time(), info.attempt
+        since_start = (datetime.now(UTC) - info.started_time).total_seconds()  # it may have been paused since
+        self._token, self._proved, self.attempt = info.task_token, boot_time() - max(0.0, since_start), info.attempt
         self._faults = faults
 
     def is_fresh(self) -> bool:

@@ -3,6 +3,7 @@ durably until that channel is up. Posting is keyed by the reply's id: the channe
 """
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Protocol
 
 import structlog
@@ -20,6 +21,8 @@ from agent_session.transcript.reader import reply_of
 from agent_session.transcript.volume import Volume
 
 log = structlog.get_logger("agent_session.deliver")
+
+REPLY_LOST = "Sorry: a reply to this place was lost when the data volume was restored to an older copy."
 
 
 class NotYet(Exception):
@@ -51,10 +54,10 @@ class DeliverActivity:
         delivery = from_wire(Delivery, raw)
         key = key_of_workflow(activity.info().workflow_id or "")
         try:
-            secret = self._volume.signing_key(self._settings.mac_key_file)
+            secret = await asyncio.to_thread(self._volume.signing_key, self._settings.mac_key_file)
             if not place_is_signed(secret, key, delivery.address, delivery.mac):
                 raise Refused(f"the address {delivery.address!r} is not signed")
-            text = await asyncio.to_thread(self._text_of, key, delivery)
+            text = await asyncio.to_thread(self._text_of, key, delivery, activity.info().scheduled_time)
             if text:
                 await self._channel.deliver(delivery.address.partition(":")[2], delivery.reply, text)
         except Exception as error:
@@ -62,11 +65,14 @@ class DeliverActivity:
             kind = type(error).__name__
             raise ApplicationError(kind, type=kind, non_retryable=isinstance(error, Refused | ValueError)) from None
 
-    def _text_of(self, key: str, delivery: Delivery) -> str:
+    def _text_of(self, key: str, delivery: Delivery, scheduled: datetime) -> str:
         if delivery.outcome == FAILED:
             return FailureEnvelope(kind=delivery.failure, error_id=delivery.error_id).apology
         found = reply_of(self._volume, key, delivery.reply)
         if found is None:
-            raise NotYet(f"the transcript does not show the end of {delivery.reply} yet")
+            waited = datetime.now(UTC) - scheduled
+            if waited.total_seconds() < self._settings.volume.catch_up_s:
+                raise NotYet(f"the transcript does not show the end of {delivery.reply} yet")
+            return REPLY_LOST
         text, ended = found
         return text or (f"({ended.get('outcome')})" if delivery.outcome != "answered" else "")

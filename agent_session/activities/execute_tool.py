@@ -13,7 +13,7 @@ import structlog
 
 from agent_session.activities.attempt import Run, StaleAttempt
 from agent_session.activities.judge import digest_of
-from agent_session.domain.authority import ALLOW, decision_is_signed
+from agent_session.domain.authority import ALLOW, APPROVE_GRANT, SHELL_GRANT, decision_is_signed
 from agent_session.domain.ids import call_id
 from agent_session.domain.turns import ASK, RUN, ToolInput, ToolSummary
 from agent_session.operations import Services, workspace_of
@@ -37,11 +37,11 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
     """Errors: VolumeUnavailable, VolumeFault, TurnEnded, UnknownTurn, StaleAttempt."""
     began = time.monotonic()
     call = call_id(request.turn, request.step, request.index)
-    await services.record.catch_up(request.key, request.after_seq)
+    await services.record.catch_up(request.key, request.turn, request.after_seq)
     line, result = await services.record.find_call(request.key, request.turn, request.step, request.index)
     if result is not None:
         return _summary(Recorded(result, request.after_seq), began)
-    why = refusal(services, request, line)
+    why = await asyncio.to_thread(refusal, services, request, line)
     if why is None and line.get("verdict") == ASK:
         await _record_decision(services, request, call, run)
     tool = services.toolbox.find(str(line["name"]))
@@ -62,16 +62,18 @@ def refusal(services: Services, request: ToolInput, line: Line) -> Outcome | Non
         return Outcome("refused", f"Not run: {why}.")
     digest = digest_of(services, name, str(line["args"]), str(workspace_of(services.volume, request.key)))
     if line.get("verdict") == RUN:
-        if services.toolbox.asks(name):
+        if services.toolbox.asks(name, (SHELL_GRANT,)):
             return Outcome("refused", "Not run: on this worker the tool asks a person first. Call it again.")
         return None
     given = request.decision
     key = services.volume.signing_key(services.settings.mac_key_file)
     call = str(line["id"])
     if given is None or not decision_is_signed(
-        key, request.key, call, str(line["digest"]), given.decision, given.principal, given.mac
+        key, request.key, call, str(line["digest"]), given.decision, given.principal, given.grants, given.mac
     ):
         return Outcome("denied", "Not run: nobody who may allow it has done so.")
+    if given.decision == ALLOW and APPROVE_GRANT not in given.grants:
+        return Outcome("denied", f"Not run: {given.principal} may not allow it.")
     if given.decision != ALLOW:
         return Outcome("denied", f"A person did not allow this call. {given.reason}".strip())
     if digest != line["digest"]:
@@ -92,7 +94,7 @@ async def _call(services: Services, request: ToolInput, tool: Tool, line: Line, 
     ctx = ToolContext(
         session=request.key,
         call=call,
-        workspace=workspace_of(services.volume, request.key),
+        workspace=await asyncio.to_thread(workspace_of, services.volume, request.key),
         settings=services.settings.tools,
         model_name=services.model.name,
         before_effect=run.prove,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from agent_session.domain.ids import call_id
 from agent_session.domain.limits import ARGUMENT_BYTES, CALLS_PER_STEP
-from agent_session.domain.turns import ASK, REFUSE, RUN
+from agent_session.domain.turns import ASK, REFUSE, RUN, StepInput
 from agent_session.models.base import RequestedCall
 from agent_session.operations import Services, workspace_of
 from agent_session.tools import ToolError
@@ -27,21 +27,23 @@ class Judged:
 
 
 def judge(
-    services: Services, key: str, turn: str, step: int, calls: list[RequestedCall], *, last_step: bool
+    services: Services, step: StepInput, calls: list[RequestedCall], grants: tuple[str, ...], *, last_step: bool
 ) -> list[Judged]:
-    """One verdict a call, in order."""
-    workspace = str(workspace_of(services.volume, key)) if calls else ""
+    """One verdict a call, in order. A tool whose grant the turn's principal lacks asks a person (I10)."""
+    workspace = str(workspace_of(services.volume, step.key)) if calls else ""
     judged: list[Judged] = []
     for index, requested in enumerate(calls):
         outcome, why = _refusal(services, index, requested, last_step)
-        verdict = REFUSE if why else ASK if services.toolbox.asks(requested.name) else RUN
+        verdict = REFUSE if why else ASK if services.toolbox.asks(requested.name, grants) else RUN
+        tool = services.toolbox.find(requested.name)
         args = requested.args if len(requested.args) <= ARGUMENT_BYTES else "{}"
         call: Line = {
-            "id": call_id(turn, step, index),
+            "id": call_id(step.turn, step.step, index),
             "name": requested.name[:128],
             "args": args,
             "verdict": verdict,
             "digest": digest_of(services, requested.name, args, workspace),
+            "effects": tool.effects if tool else "none",
         }
         if requested.provider_id:
             call["provider_id"] = requested.provider_id[:256]

@@ -20,7 +20,7 @@ from agent_session.domain.ids import error_id
 from agent_session.domain.limits import CALLS_PER_STEP, REPLY_BYTES
 from agent_session.domain.options import Options, changed
 from agent_session.domain.turns import ASK, REFUSE, RUN, StepAnswer, StepInput, ToolCall
-from agent_session.models.base import ModelAnswer, Prompt
+from agent_session.models.base import ModelAnswer, ModelFault, Prompt
 from agent_session.operations import Services
 from agent_session.transcript import lines as L
 from agent_session.transcript.lines import Line
@@ -33,7 +33,7 @@ log = structlog.get_logger("agent_session.llm_chat")
 
 async def take_step(services: Services, options: Options, step: StepInput, run: Run) -> StepAnswer:
     """Errors: ModelFault, VolumeUnavailable, VolumeFault, TurnEnded, UnknownTurn, StaleAttempt."""
-    key_bytes = services.volume.signing_key(services.settings.mac_key_file)
+    key_bytes = await asyncio.to_thread(services.volume.signing_key, services.settings.mac_key_file)
     signed = [one for one in step.messages if message_is_signed(key_bytes, step.key, one)]
     refused = tuple(one.scoped for one in step.messages if one not in signed)
     if refused:
@@ -41,7 +41,7 @@ async def take_step(services: Services, options: Options, step: StepInput, run: 
     if refused and not signed and step.step == 1:
         return StepAnswer(seq=step.after_seq, finish="refused", refused=refused)
     words = [await asyncio.to_thread(words_of, services, step.key, one) for one in signed]
-    seq = await services.record.catch_up(step.key, step.after_seq)
+    seq = await services.record.catch_up(step.key, step.turn, step.after_seq)
     gap = (seq + 1, step.after_seq) if seq < step.after_seq else None
     opened = await services.record.open_step(step.key, step.turn, step.step, words, run, gap)
     known = StepAnswer(
@@ -64,8 +64,8 @@ async def _ask_and_record(
 ) -> StepAnswer:
     last_step = step.step >= options.max_steps
     prompt = await _prompt(services, step, opened.n, last_step)
-    answer = await services.call_model(prompt, lambda text: None)
-    judged = judge(services, step.key, step.turn, step.step, answer.calls, last_step=last_step)
+    answer = await _ask(services, options, prompt)
+    judged = await asyncio.to_thread(judge, services, step, answer.calls, opened.grants, last_step=last_step)
     line, results = _lines_of(services, step, answer, judged, opened)
     ended: Line | None = None
     if not answer.calls:
@@ -77,7 +77,19 @@ async def _ask_and_record(
             error_id=failure.error_id, content=failure.apology,
         )  # fmt: skip
     recorded = await _append(services, options, step, line, results, ended, run)
+    if recorded.written_before:  # another attempt was quicker: its answer counts, and so does its end
+        opened = await services.record.open_step(step.key, step.turn, step.step, (), run)
+        ended = opened.ended
     return summary_of(services, recorded.line, ended, replace(known, seq=recorded.seq))
+
+
+async def _ask(services: Services, options: Options, prompt: Prompt) -> ModelAnswer:
+    """One request, bounded as a whole: a provider that sends a byte a minute never times out by itself."""
+    try:
+        return await asyncio.wait_for(services.call_model(prompt, lambda text: None), options.model_timeout_s)
+    except TimeoutError:
+        message = f"no whole answer within {options.model_timeout_s} s"
+        raise ModelFault("time_out", message, transient=True) from None
 
 
 async def _prompt(services: Services, step: StepInput, n: int, last_step: bool) -> Prompt:

@@ -20,7 +20,7 @@ from agent_session.transcript.spool import BadReference
 async def close_turn(services: Services, request: CloseInput, run: Run) -> ClosedTurn:
     """Returns the end that the transcript has, which may be an earlier one. Errors: VolumeUnavailable,
     VolumeFault."""
-    key = services.volume.signing_key(services.settings.mac_key_file)
+    key = await asyncio.to_thread(services.volume.signing_key, services.settings.mac_key_file)
     words: list[Words] = []
     for message in request.messages:
         if message_is_signed(key, request.key, message):

@@ -7,6 +7,7 @@ into a failure without content.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -103,7 +104,13 @@ class SessionActivities:
         key, ref = str(raw["key"]), str(raw["ref"])
 
         async def work(run: Run) -> list[Wire]:
-            data = await asyncio.to_thread(spool.get, self._services.volume, key, ref)
+            try:
+                data = await asyncio.to_thread(spool.get, self._services.volume, key, ref)
+            except FileNotFoundError:
+                waited = datetime.now(UTC) - activity.info().scheduled_time
+                if waited.total_seconds() < self._services.settings.volume.catch_up_s:
+                    raise  # NFS may lag
+                raise spool.BadReference(f"the spilled messages {ref} are gone") from None
             return orjson.loads(data)
 
         return await self._do(key, f"{key}\nload/{ref}", "load", work)

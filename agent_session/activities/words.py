@@ -1,5 +1,6 @@
 """A message as its transcript line will have it: long text and attachments come from the spool."""
 
+import os
 import re
 from typing import Any
 
@@ -21,6 +22,8 @@ def words_of(services: Services, key: str, message: InboundMessage) -> Words:
         value = getattr(message, name)
         if value and value != "person":
             fields[name] = value
+    if message.grants:
+        fields["grants"] = list(message.grants)
     text = message.text
     if message.text_ref:
         data = spool.get(services.volume, key, message.text_ref)
@@ -43,8 +46,18 @@ def _unpack(services: Services, key: str, packed: str) -> dict[str, str]:
     data = spool.get(services.volume, key, ref)
     with folder(workspace_of(services.volume, key), ATTACHMENTS, create=True) as handle:
         if not _same(handle, safe, data):
+            if _is_there(handle, safe):
+                safe = f"{ref[:8]}-{safe}"  # another attachment has that name
             write_whole(handle, safe, data)
     return {"ref": ref, "size": size, "type": kind, "name": name, "path": f"{ATTACHMENTS}/{safe}"}
+
+
+def _is_there(handle: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=handle, follow_symlinks=False)
+        return True
+    except FileNotFoundError:
+        return False
 
 
 def _same(handle: int, name: str, data: bytes) -> bool:

@@ -35,15 +35,17 @@ def place_is_signed(key: bytes, session: str, address: str, mac: str) -> bool:
     return hmac.compare_digest(mac, sign_place(key, session, address))
 
 
-def sign_decision(key: bytes, session: str, call: str, digest: str, decision: str, principal: str) -> str:
+def sign_decision(
+    key: bytes, session: str, call: str, digest: str, decision: str, principal: str, grants: tuple[str, ...]
+) -> str:
     """A person's answer on one tool call, bound to what exactly would run (`digest`)."""
-    return _mac(key, "decision", session, call, digest, decision, principal)
+    return _mac(key, "decision", session, call, digest, decision, principal, list(grants))
 
 
 def decision_is_signed(
-    key: bytes, session: str, call: str, digest: str, decision: str, principal: str, mac: str
+    key: bytes, session: str, call: str, digest: str, decision: str, principal: str, grants: tuple[str, ...], mac: str
 ) -> bool:
-    return hmac.compare_digest(mac, sign_decision(key, session, call, digest, decision, principal))
+    return hmac.compare_digest(mac, sign_decision(key, session, call, digest, decision, principal, grants))
 
 
 def _message_mac(key: bytes, session: str, message: InboundMessage) -> str:

@@ -4,7 +4,6 @@ Pure: no I/O, no clock, no temporalio. Keeps I1: an id is accepted once and leav
 pending messages are never forgotten, answered ones stay in a window of 1,000.
 """
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,20 +14,20 @@ from agent_session.domain.limits import (
     PENDING_MESSAGES,
 )
 from agent_session.domain.messages import FOLLOWUP, INTERRUPT, STEER, InboundMessage
-from agent_session.domain.spilling import SpillFile, SpillingQueue
+from agent_session.domain.spilling import SpillFile, SpillingQueue, unpack_ids
 
 QUEUED, DUPLICATE, FULL = "queued", "duplicate", "full"
+ANY = "*"  #: stands for a signature that is not known any more
 
 
 @dataclass(frozen=True, kw_only=True)
 class CarriedInbox:
-    """The inbox as it rolls over. `known` packs the ids of spilled messages, 8 bytes each, in base64."""
+    """The inbox as it rolls over. Spilled messages' ids travel with their files."""
 
     head: tuple[InboundMessage, ...] = ()
     files: tuple[SpillFile, ...] = ()
     tail: tuple[InboundMessage, ...] = ()
     background: tuple[InboundMessage, ...] = ()
-    known: str = ""
 
 
 class Inbox:
@@ -38,19 +37,20 @@ class Inbox:
         carried = carried or CarriedInbox()
         self.people = SpillingQueue(carried.head, carried.files, carried.tail)
         self.background: list[InboundMessage] = list(carried.background)
-        self._pending: set[str] = set(_unpack(carried.known))
+        #: scoped id -> signatures it came with; ANY where only the id is known (spilled, or in a turn)
+        self._pending: dict[str, list[str]] = {}
+        for file in carried.files:
+            self.opened(unpack_ids(file.ids))
         for message in (*carried.head, *carried.tail, *carried.background):
-            self._pending.add(message.scoped)
+            self._pending.setdefault(message.scoped, []).append(message.mac)
 
-    def carried(self, *, opened: Iterable[str] = ()) -> CarriedInbox:
-        """What rolls over. `opened` are ids of the running turn: they travel with it."""
-        in_memory = {m.scoped for m in (*self.people.head, *self.people.tail, *self.background)}
+    def carried(self) -> CarriedInbox:
+        """What rolls over. The ids of the running turn travel with the turn."""
         return CarriedInbox(
             head=tuple(self.people.head),
             files=tuple(self.people.files),
             tail=tuple(self.people.tail),
             background=tuple(self.background),
-            known=_pack(sorted(self._pending - in_memory - set(opened))),
         )
 
     def __len__(self) -> int:
@@ -61,14 +61,21 @@ class Inbox:
         """Whether this message waits, or its turn is running."""
         return scoped in self._pending
 
+    def has_same(self, message: InboundMessage) -> bool:
+        """Whether this very message waits. The same id under another signature is let in: one of the two
+        is forged, and only an activity can tell which; the transcript drops a true repetition."""
+        known = self._pending.get(message.scoped)
+        return known is not None and (ANY in known or message.mac in known)
+
     def opened(self, scoped_ids: Iterable[str]) -> None:
-        """A carried turn is running with these."""
-        self._pending.update(scoped_ids)
+        """A carried turn is running with these, or a file holds them."""
+        for scoped in scoped_ids:
+            self._pending.setdefault(scoped, []).append(ANY)
 
     def accept(self, message: InboundMessage) -> str:
         """Take a message in: queued, duplicate, or full (then it was not taken). Heartbeats of one place
         coalesce: `superseded` names the one that went."""
-        if message.scoped in self._pending:
+        if self.has_same(message):
             return DUPLICATE
         if len(self._pending) >= PENDING_MESSAGES:
             return FULL
@@ -85,7 +92,7 @@ class Inbox:
             self.people.push_front(message, behind=ahead)
         else:
             self.people.push(message)
-        self._pending.add(message.scoped)
+        self._pending.setdefault(message.scoped, []).append(message.mac)
         return QUEUED
 
     def coalesce(self, message: InboundMessage) -> InboundMessage | None:
@@ -95,7 +102,7 @@ class Inbox:
         for waiting in self.background:
             if waiting.kind == message.kind and waiting.goes_with(message) and waiting.scoped != message.scoped:
                 self.background.remove(waiting)
-                self._pending.discard(waiting.scoped)
+                self.answered([waiting.scoped])
                 return waiting
         return None
 
@@ -143,13 +150,13 @@ class Inbox:
 
     def answered(self, scoped_ids: Iterable[str]) -> None:
         """Their turn has ended: from here on the answered window knows them."""
-        self._pending.difference_update(scoped_ids)
+        for scoped in scoped_ids:
+            self._pending.pop(scoped, None)
 
-
-def _pack(scoped_ids: Iterable[str]) -> str:
-    return base64.b64encode(b"".join(bytes.fromhex(one) for one in scoped_ids)).decode()
-
-
-def _unpack(packed: str) -> Iterable[str]:
-    data = base64.b64decode(packed)
-    return (data[at : at + 8].hex() for at in range(0, len(data), 8))
+    def refused(self, scoped: str) -> None:
+        """One message of this id was not taken; another one may still wait under it."""
+        left = self._pending.get(scoped, [])[1:]
+        if left:
+            self._pending[scoped] = left
+        else:
+            self._pending.pop(scoped, None)

@@ -7,6 +7,7 @@ Sources: docs/architecture.md, "Invariants" and "Numbers"; Temporal's own limits
 from typing import Final
 
 SIGNAL_BYTES: Final = 2 * 1024  #: a signal as encoded; longer text goes to the volume first
+MESSAGE_BYTES: Final = 2 * SIGNAL_BYTES  #: what the workflow takes from a signal; more is answered with an apology
 KEY_BYTES: Final = 200  #: a session key, NFC
 ID_CHARS: Final = 256  #: a message id, a principal, a reply address
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, cast
 
 from agent_session.domain.ids import scoped_id
-from agent_session.domain.limits import ID_CHARS
+from agent_session.domain.limits import ID_CHARS, MESSAGE_BYTES
 from agent_session.domain.wire import Wire, encoded_bytes, from_wire, to_wire
 
 COLLECT, FOLLOWUP, STEER, INTERRUPT = "collect", "followup", "steer", "interrupt"
@@ -106,6 +106,8 @@ def _fault_of(given: Mapping[str, Any], message: InboundMessage) -> str:
         return "it names no channel"
     if not (message.text or message.text_ref or message.attachments):
         return "its text cannot be read" if given.get("text") else "it has no text"
+    if message.size_bytes > MESSAGE_BYTES:
+        return f"it is larger than {MESSAGE_BYTES} bytes"
     if max(map(len, (message.id, message.channel, message.principal, message.reply_address))) > ID_CHARS:
         return f"its id, channel, principal or address is longer than {ID_CHARS} characters"
     return ""

@@ -19,7 +19,6 @@ class Delivery:
     outcome: str = "answered"
     failure: str = ""  #: class word, so that an apology needs no volume (I6)
     error_id: str = ""
-    seq: int = 0  #: the transcript must reach this line before the text can be read
 
     @property
     def channel(self) -> str:

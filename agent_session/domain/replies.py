@@ -33,6 +33,7 @@ class CarriedReplies:
 
     last: tuple[ReplyRecord, ...] = ()
     window: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()  #: `<scoped id> <turn> <error id> <text>`
 
 
 class Replies:
@@ -46,21 +47,28 @@ class Replies:
         for entry in carried.window:
             scoped, outcome, turn = entry.split(" ", 2)
             self._window[scoped] = (outcome, turn)
+        self._refused: dict[str, ReplyRecord] = {}
+        self._newest: ReplyRecord | None = None
+        for entry in carried.refused:
+            scoped, turn, error, text = entry.split(" ", 3)
+            self.refuse(scoped, ReplyRecord(turn=turn, outcome=FAILED, text=text, error_id=error))
 
     def carried(self) -> CarriedReplies:
         return CarriedReplies(
             last=tuple(self._last.values()),
             window=tuple(f"{scoped} {outcome} {turn}" for scoped, (outcome, turn) in self._window.items()),
+            refused=tuple(f"{scoped} {r.turn} {r.error_id} {r.text}" for scoped, r in self._refused.items()),
         )
 
     def record(self, scoped_ids: Iterable[str], reply: ReplyRecord) -> None:
         """These messages were answered by this reply. The first answer stands."""
         for scoped in scoped_ids:
             self._window.setdefault(scoped, (reply.outcome, reply.turn))
+            self._refused.pop(scoped, None)
         if len(reply.text.encode("utf-8", "replace")) > REPLY_BYTES:
             reply = replace(reply, text="", text_ref=reply.turn)
         self._last.pop(reply.turn, None)
-        self._last[reply.turn] = reply
+        self._last[reply.turn] = self._newest = reply
         self._sizes[reply.turn] = encoded_bytes(reply.text)
         while len(self._last) > REPLIES_CARRIED or sum(self._sizes.values()) > REPLIES_BYTES:
             oldest = next(iter(self._last))
@@ -68,13 +76,21 @@ class Replies:
         while len(self._window) > ANSWERED_IDS:
             del self._window[next(iter(self._window))]
 
+    def refuse(self, scoped: str, reply: ReplyRecord) -> None:
+        """Whoever waits for this id is told why it was not taken; the id itself stays free."""
+        self._refused.pop(scoped, None)
+        self._refused[scoped] = self._newest = reply
+        while len(self._refused) > REPLIES_CARRIED:
+            del self._refused[next(iter(self._refused))]
+
     def has(self, scoped: str) -> bool:
+        """Whether it was answered: then the same id again is a duplicate."""
         return scoped in self._window
 
     def find(self, scoped: str) -> ReplyRecord | None:
         """The reply to a message, or None when it is not in the window."""
         if scoped not in self._window:
-            return None
+            return self._refused.get(scoped)
         outcome, turn = self._window[scoped]
         reply = self._last.get(turn)
         if reply is None or reply.outcome != outcome:
@@ -83,7 +99,8 @@ class Replies:
 
     @property
     def newest(self) -> ReplyRecord | None:
-        return next(reversed(self._last.values()), None)
+        """What was said last: a turn's reply, or why a message was refused."""
+        return self._newest or next(reversed(self._last.values()), None)
 
 
 def preview(text: str) -> str:

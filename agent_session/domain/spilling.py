@@ -5,6 +5,7 @@ Pure: it says what should be spilled or loaded next (`chunk_to_spill`, `file_to_
 that has been done. Keeps I1: a message is in exactly one of head, file or tail, in order.
 """
 
+import base64
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,16 @@ class SpillFile:
 
     ref: str  #: sha256 of its content
     messages: int
+    ids: str = ""  #: their scoped ids, 8 bytes each, in base64
+
+
+def pack_ids(scoped_ids: Iterable[str]) -> str:
+    return base64.b64encode(b"".join(bytes.fromhex(one) for one in scoped_ids)).decode()
+
+
+def unpack_ids(packed: str) -> list[str]:
+    data = base64.b64decode(packed)
+    return [data[at : at + 8].hex() for at in range(0, len(data), 8)]
 
 
 class SpillingQueue:
@@ -104,9 +115,9 @@ class SpillingQueue:
     def spilled(self, ref: str) -> None:
         """The chunk is in a file: forget it here."""
         count, self.spilling = self.spilling, 0
-        for _ in range(count):
-            self._tail_bytes -= self.tail.popleft().size_bytes
-        self.files.append(SpillFile(ref=ref, messages=count))
+        gone = [self.tail.popleft() for _ in range(count)]
+        self._tail_bytes -= sum(message.size_bytes for message in gone)
+        self.files.append(SpillFile(ref=ref, messages=count, ids=pack_ids(message.scoped for message in gone)))
 
     def spill_failed(self) -> None:
         self.spilling = 0

@@ -16,6 +16,7 @@ class Decision:
 
     decision: str  #: allow or deny
     principal: str = ""
+    grants: tuple[str, ...] = ()
     mac: str = ""
     reason: str = ""
 

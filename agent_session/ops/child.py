@@ -41,7 +41,10 @@ class Child:
         return self._process.returncode is None
 
     async def wait(self) -> int:
-        return await self._process.wait()
+        """Its exit code, once it and all that it started have ended."""
+        code = await self._process.wait()
+        self.kill()
+        return code
 
     async def stop(self, grace_s: float) -> None:
         """Ask it to end; after `grace_s` end it and all that it started."""

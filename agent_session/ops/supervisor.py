@@ -134,7 +134,7 @@ class Supervisor:
             await asyncio.sleep(pause)
             try:
                 await embedded.start()
-            except TimeoutError as error:
+            except (TimeoutError, OSError) as error:
                 log.error("the embedded Temporal server does not start", error=str(error))
 
     async def _keep_worker(self, number: int, address: str) -> None:
@@ -143,17 +143,27 @@ class Supervisor:
             began = time.monotonic()
             self._started += 1
             identity = f"worker-{number}.{self._started}@{os.getpid()}"
-            child = await Child.start(
-                [sys.executable, "-m", "agent_session", "worker", "--all-channels"],
-                self._settings.data_dir / LOG_FOLDER / "worker.err",
-                self._environment(address, identity),
-            )
-            self._workers.append(child)
-            code = await child.wait()
-            self._workers.remove(child)
+            try:
+                code = await self._one_life(address, identity)
+            except OSError as error:
+                log.error("a worker does not start", error=str(error))
+                code = -1
             pause = _next_pause(pause, time.monotonic() - began)
             log.warning("a worker died; another is started", code=code, pause_s=pause)
             await asyncio.sleep(pause)
+
+    async def _one_life(self, address: str, identity: str) -> int:
+        child = await Child.start(
+            [sys.executable, "-m", "agent_session", "worker", "--all-channels"],
+            self._settings.data_dir / LOG_FOLDER / "worker.err",
+            self._environment(address, identity),
+        )
+        self._workers.append(child)
+        try:
+            return await child.wait()
+        finally:
+            if not child.alive:
+                self._workers.remove(child)
 
     def _environment(self, address: str, identity: str) -> dict[str, str]:
         """The worker's: ours, and what our flags said."""

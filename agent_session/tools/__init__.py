@@ -4,6 +4,7 @@ by entry point `agent_session.tools` (a `Tool`, or a module that holds some). No
 
 import importlib
 import pkgutil
+from collections.abc import Collection
 from importlib.metadata import entry_points
 from typing import Any, cast
 
@@ -43,11 +44,11 @@ class Toolbox:
             return f"the tool {name} is switched off (tools.off)"
         return one.available(self._settings.tools, self._model_name)
 
-    def asks(self, name: str) -> bool:
-        """Whether a person must allow each call."""
+    def asks(self, name: str, grants: Collection[str]) -> bool:
+        """Whether a person must allow each call, for somebody with these grants."""
         one = self._tools.get(name)
         ask = self._settings.tools.ask
-        return one is not None and (one.approval or name in ask or "*" in ask)
+        return one is not None and (one.approval or name in ask or "*" in ask or one.grant not in ("", *grants))
 
 
 def load_toolbox(settings: Settings, model_name: str) -> Toolbox:

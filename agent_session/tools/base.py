@@ -58,6 +58,7 @@ class Tool:
     timeout_s: int
     parallel: bool
     approval: bool
+    grant: str
     available: Callable[[ToolsSettings, str], str]
 
     def parse(self, args: str) -> dict[str, Any]:
@@ -88,9 +89,11 @@ def tool(
     timeout_s: int = 600,
     parallel: bool = True,
     approval: bool = False,
+    grant: str = "",
     available: Callable[[ToolsSettings, str], str] = _always,
 ) -> Callable[[Callable[..., Awaitable[str]]], Tool]:
-    """Make a tool of a function. `approval`: a person is asked before each call. `available` returns why
+    """Make a tool of a function. `approval`: a person is asked before each call; `grant`: one is asked unless
+    whoever speaks holds this grant. `available` returns why
     the tool cannot be used with these settings and this model, or nothing. Errors: BadTool."""
 
     def make(function: Callable[..., Awaitable[str]]) -> Tool:
@@ -108,6 +111,7 @@ def tool(
             timeout_s=timeout_s,
             parallel=parallel,
             approval=approval,
+            grant=grant,
             available=available,
         )
 

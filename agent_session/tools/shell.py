@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
+from agent_session.domain.authority import SHELL_GRANT
 from agent_session.settings import ToolsSettings
 from agent_session.tools.base import ToolContext, ToolError, tool
 
@@ -30,7 +31,7 @@ def available(settings: ToolsSettings, model_name: str) -> str:
     return "the shell is off with a real model until AGENT_SESSION_TOOLS__SHELL__SANDBOX=none allows it unconfined"
 
 
-@tool(effects="side_effects", available=available)
+@tool(effects="side_effects", grant=SHELL_GRANT, available=available)
 async def shell(
     ctx: ToolContext,
     command: Annotated[str, "The command, for /bin/sh."],
@@ -50,9 +51,11 @@ async def shell(
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             env=_environment(ctx), pass_fds=(reading, folder), start_new_session=True,
         )  # fmt: skip
-    except OSError as error:
-        os.close(writing)
-        raise ToolError(f"the command could not be started: {error.strerror}") from error
+    except BaseException as error:
+        os.close(writing)  # the launcher, should it have begun, sees the end of file
+        if isinstance(error, OSError):
+            raise ToolError(f"the command could not be started: {error.strerror}") from error
+        raise
     finally:
         os.close(reading)
         os.close(folder)

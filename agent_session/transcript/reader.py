@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from agent_session.paths import open_regular
 from agent_session.transcript.index import BLOCK_BYTES, lines_backwards
-from agent_session.transcript.lines import ASSISTANT, COMPACTION, ENDED, EVENT, USER, Line, calls_of, decode
+from agent_session.transcript.lines import ASSISTANT, COMPACTION, ENDED, EVENT, GAP, USER, Line, calls_of, decode
 from agent_session.transcript.log import FILE
 from agent_session.transcript.volume import Volume
 
@@ -50,11 +50,17 @@ def read_all(volume: Volume, key: str, offset: int = 0) -> Iterator[tuple[int, b
                 yield position, raw, decode(raw) or BadLine(number, position - len(raw))
 
 
-def last_seq(volume: Volume, key: str) -> int:
-    """The number of the last line; 0 when there is no transcript yet. Errors: VolumeUnavailable."""
+def progress(volume: Volume, key: str, turn: str) -> tuple[int, bool]:
+    """The number of the last line, 0 when there is no transcript yet, and whether the turn, if it stands
+    at the end, has noted a gap. Errors: VolumeUnavailable."""
+    seq = 0
     for line in backwards(volume, key):
-        return line["seq"]
-    return 0
+        seq = seq or int(line["seq"])
+        if line.get("turn") != turn:
+            break
+        if line.get("event") == GAP:
+            return seq, True
+    return seq, False
 
 
 def backwards(volume: Volume, key: str) -> Iterator[Line]:

@@ -18,7 +18,7 @@ from agent_session.paths import write_whole
 from agent_session.transcript import lines as L
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import Proof, TranscriptLog, View
-from agent_session.transcript.reader import backwards, last_seq
+from agent_session.transcript.reader import backwards, progress
 from agent_session.transcript.volume import Volume
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class Opened:
     ended: Line | None = None
     earlier: tuple[str, ...] = ()  #: `<scoped id> <outcome> <turn>` of messages that an older turn answered
     gap: tuple[int, int] | None = None  #: lines that were lost to a restore, noted in this turn
+    grants: tuple[str, ...] = ()  #: of the principal whose words opened the turn
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,14 @@ class JsonlRecorder:
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="transcript")
         self._logs: dict[str, TranscriptLog] = {}
 
-    async def catch_up(self, key: str, after_seq: int) -> int:
+    async def catch_up(self, key: str, turn: str, after_seq: int) -> int:
         """Wait until the transcript reaches `after_seq`, as it may lag on NFS. Returns its last line:
-        less than `after_seq` means that an older copy was restored. Errors: VolumeUnavailable."""
+        less than `after_seq` means that an older copy was restored. A turn that has noted a gap waits no
+        more. Errors: VolumeUnavailable."""
         loop, deadline, pause = asyncio.get_running_loop(), time.monotonic() + self._catch_up_s, 0.05
         while True:
-            seq = await loop.run_in_executor(self._pool, last_seq, self.volume, key)
-            if seq >= after_seq or time.monotonic() > deadline:
+            seq, gap_noted = await loop.run_in_executor(self._pool, progress, self.volume, key, turn)
+            if seq >= after_seq or gap_noted or time.monotonic() > deadline:
                 return seq
             await asyncio.sleep(pause)
             pause = min(pause * 2, 1.0)
@@ -224,13 +226,15 @@ def _open_step(
     if not fresh and not any(line.get("role") == L.USER for line in view.lines_of(turn)):
         raise UnknownTurn(f"nobody's words opened {turn} in this transcript")
     n = _fence(view, turn, proof)
-    if gap is not None:
+    if gap is not None and not any(line.get("event") == L.GAP for line in view.lines_of(turn)):
         view.append(L.event_line(turn, L.GAP, **{"from": gap[0], "to": gap[1]}), n)
     _settle_calls(view, turn, "failed", n)
     _write_words(view, turn, fresh, n)
-    lost = [line for line in view.lines_of(turn) if line.get("event") == L.GAP]
+    own = view.lines_of(turn)
+    lost = [line for line in own if line.get("event") == L.GAP]
     noted = (int(lost[0]["from"]), int(lost[0]["to"])) if lost else None
-    return Opened(n=n, seq=view.index.seq, earlier=tuple(earlier.values()), gap=noted)
+    grants = next(tuple(line.get("grants") or ()) for line in own if line.get("role") == L.USER)
+    return Opened(n=n, seq=view.index.seq, earlier=tuple(earlier.values()), gap=noted, grants=grants)
 
 
 def _fence(view: View, turn: str, proof: Proof) -> int:
@@ -281,6 +285,14 @@ def _settle_calls(view: View, turn: str, outcome: str, n: int) -> None:
             name = str(call.get("id") or call_id(turn, int(line.get("step", 0)), index))
             if view.has(L.result_key(name)):
                 continue
-            was_started = view.has(L.started_key(name))
-            word = "cancelled" if outcome == "cancelled" and not was_started else "interrupted"
-            view.append(L.result_line(turn, name, word, INTERRUPTED_TEXT if was_started else NOT_RUN_TEXT), n)
+            surely_not = _surely_not_run(view, call, name)
+            word = "cancelled" if outcome == "cancelled" and surely_not else "interrupted"
+            view.append(L.result_line(turn, name, word, NOT_RUN_TEXT if surely_not else INTERRUPTED_TEXT), n)
+
+
+def _surely_not_run(view: View, call: Line, name: str) -> bool:
+    """Only a start that must have been written first, or an approval that was never given, shows that a
+    call did nothing: other tools act without a record before."""
+    if call.get("effects") == "side_effects":
+        return not view.has(L.started_key(name))
+    return call.get("verdict") == "ask" and not view.has(f"x/{L.APPROVAL}/{name.rsplit('-', 2)[0]}/{name}")

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from agent_session.paths import folder, write_whole
+from agent_session.paths import folder, folder_below, write_whole
 
 MARKER = ".agent-session-volume"
 KEY_FILE = "mac.key"
@@ -45,10 +46,16 @@ class Volume:
             raise VolumeUnavailable(f"{self.root} has no {MARKER}: the volume is not mounted") from error
 
     def create(self) -> None:
-        """Make `<data>` with marker and signing key, where the directory does not exist yet."""
+        """Make `<data>` with marker and signing key, where the directory does not exist yet: in one step,
+        so that nobody sees it half made. Idempotent."""
         self.root.parent.mkdir(parents=True, exist_ok=True)
-        self.root.mkdir(mode=0o700)
-        self.initialise()
+        made = self.root.with_name(f".{self.root.name}-{uuid.uuid4().hex}")
+        made.mkdir(mode=0o700)
+        Volume(made).initialise()
+        try:
+            os.rename(made, self.root)
+        except OSError:  # another process was quicker
+            shutil.rmtree(made)
 
     def initialise(self) -> None:
         """Put the marker and the signing key into an existing directory (`agent-session init`).
@@ -92,6 +99,21 @@ class Volume:
     def session_folder(self, key: str, *below: str, create: bool = False) -> Generator[int]:
         """A handle on the session's folder, or on one below it. Errors: VolumeUnavailable;
         FileNotFoundError when there is none and `create` is not set."""
-        self.check()
-        with folder(self.root, *self.folder_name(key), *below, create=create) as handle:
+        with self._root() as root, folder_below(root, *self.folder_name(key), *below, create=create) as handle:
             yield handle
+
+    @contextmanager
+    def _root(self) -> Generator[int]:
+        """A handle on the volume whose marker was seen through that very handle."""
+        try:
+            handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise VolumeUnavailable(f"{self.root} cannot be opened: {error.strerror}") from error
+        try:
+            try:
+                os.stat(MARKER, dir_fd=handle)
+            except OSError as error:
+                raise VolumeUnavailable(f"{self.root} has no {MARKER}: the volume is not mounted") from error
+            yield handle
+        finally:
+            os.close(handle)

@@ -11,8 +11,12 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from agent_session.workflows.turn import TurnTaking
 
 with workflow.unsafe.imports_passed_through():
+    from agent_session.domain.failures import FailureEnvelope
+    from agent_session.domain.ids import turn_id
     from agent_session.domain.messages import InboundMessage, parse_message
     from agent_session.domain.outbox import Delivery
+    from agent_session.domain.replies import FAILED, ReplyRecord
+    from agent_session.domain.spilling import SpillFile, unpack_ids
     from agent_session.domain.wire import Wire, to_wire
 
 DAY_S = 86_400
@@ -95,11 +99,24 @@ class Background(TurnTaking):
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            workflow.logger.warning("a spill file cannot be read yet: %s", file.ref[:12])
-            await asyncio.sleep(5)
+            failed = self.envelope_of(error, file.ref)
+            if failed.kind == "unreadable":
+                self._give_up(file, failed.error_id)  # lost with a restore, or damaged: say so and go on
+            else:
+                await asyncio.sleep(5)
             return
         messages = [parse_message(one, fallback_id=file.ref) for one in raw]
         self.inbox.people.loaded(file, messages)
+
+    def _give_up(self, file: SpillFile, error: str) -> None:
+        """Messages that spilled and cannot be read back: each gets its apology (I6)."""
+        envelope = FailureEnvelope(kind="unreadable", error_id=error)
+        ids = unpack_ids(file.ids)
+        self.inbox.people.loaded(file, ())
+        self.inbox.answered(ids)
+        reply = ReplyRecord(turn=turn_id(ids), outcome=FAILED, text=envelope.apology, error_id=error)
+        self.replies.record(ids, reply)
+        self.note_failure("unreadable", error)
 
     async def close_when_idle(self) -> None:
         """One timer a run, not one a turn."""

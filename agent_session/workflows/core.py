@@ -61,7 +61,7 @@ class SessionCore:
         turn = self.turn
         return SessionState(
             key=self.key,
-            inbox=self.inbox.carried(opened=turn.scoped if turn else ()),
+            inbox=self.inbox.carried(),
             turn=turn,
             replies=self.replies.carried(),
             outbox=self.outbox.carried(),

@@ -20,7 +20,9 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.failures import FailureEnvelope
     from agent_session.domain.ids import call_id, error_id, turn_id
     from agent_session.domain.inbox import FULL
+    from agent_session.domain.limits import OUTBOX_DELIVERIES
     from agent_session.domain.messages import INTERRUPT, InboundMessage, parse_message
+    from agent_session.domain.outbox import Delivery
     from agent_session.domain.replies import PENDING, ROLLED_OVER, UNKNOWN, ReplyRecord, preview
     from agent_session.domain.status import CLOSING_TURN, IDLE, RUNNING, WAITING_APPROVAL, RunningTool, Status
     from agent_session.domain.turns import ASK, CLOSING, TOOLS, Decision
@@ -52,7 +54,7 @@ class Handlers(SessionCore):
 
     def _receive(self, value: Any, digest: str) -> None:
         message = parse_message(value, fallback_id=f"unreadable-{digest}")
-        if self.replies.has(message.scoped) or self.inbox.knows(message.scoped):
+        if self.replies.has(message.scoped) or self.inbox.has_same(message):
             return
         superseded = self.inbox.coalesce(message)
         if superseded is not None:
@@ -73,12 +75,24 @@ class Handlers(SessionCore):
             self.stop_turn(outcomes.INTERRUPTED)
 
     def refuse(self, message: InboundMessage, kind: str) -> None:
-        """Answer a message that no turn will take in. Unsigned places get nothing."""
+        """Answer a message that no turn will take in. Its id stays free: who merely reaches Temporal must
+        not use up a person's ids. A channel hears of it while the outbox has room (`deliver` sends to
+        signed places only)."""
         turn = turn_id([message.scoped])
         envelope = FailureEnvelope(kind=kind, error_id=error_id(turn, kind))
         reply = ReplyRecord(turn=turn, outcome=outcomes.FAILED, text=envelope.apology, error_id=envelope.error_id)
-        self.replies.record([message.scoped], reply)
+        self.replies.refuse(message.scoped, reply)
         self.note_failure(kind, envelope.error_id)
+        if message.reply_address and len(self.outbox) < OUTBOX_DELIVERIES // 2:
+            delivery = Delivery(
+                reply=turn,
+                address=message.reply_address,
+                mac=message.reply_mac,
+                outcome=outcomes.FAILED,
+                failure=kind,
+                error_id=envelope.error_id,
+            )
+            self.outbox.add(delivery)
 
     def note_failure(self, kind: str, error: str) -> None:
         self.last_failure, self.last_error_id, self.last_error_s = kind, error, self.now_s()

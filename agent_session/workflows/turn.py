@@ -54,12 +54,8 @@ class TurnTaking(Handlers):
             return
         first = batch[0]
         if first.fault:
+            self.inbox.refused(first.scoped)
             self.refuse(first, "unreadable")
-            self.inbox.answered([first.scoped])
-            if first.reply_address:
-                self.outbox.add(
-                    self._delivery(turn_id([first.scoped]), first.reply_address, first.reply_mac, "unreadable")
-                )
             return
         scoped = tuple(message.scoped for message in batch)
         place = replace(first, text="", text_ref="", attachments=(), mac="", sender="", mode="collect")
@@ -70,10 +66,10 @@ class TurnTaking(Handlers):
         if self.turn is not None and self.turn.phase == MODEL:
             self.after_answer(await self.call_model())
         if self.turn is not None and self.turn.phase == TOOLS:
-            if not await self.approvals_are_in():
-                return
+            if self.turn.stop or not await self.approvals_are_in():
+                return  # a cancel can cross the answer: the activity then completes as if there were none
             await self.run_tools()
-            self.turn = replace(self.turn, step=self.turn.step + 1, phase=MODEL, calls=())
+            self.turn = replace(self._open(), step=self._open().step + 1, phase=MODEL, calls=())
 
     async def call_model(self) -> StepAnswer:
         turn = self._steered(self._open())
@@ -137,14 +133,16 @@ class TurnTaking(Handlers):
     def _without_settled(self, turn: OpenTurn, answer: StepAnswer) -> OpenTurn:
         """Messages that this turn does not answer: unsigned ones, and ones that an older turn answered."""
         settled: set[str] = set()
+        refused: set[str] = set()
         for scoped in answer.refused:
             envelope = FailureEnvelope(kind="not_signed", error_id=error_id(scoped, "not_signed"))
             reply = ReplyRecord(
                 turn=turn.id, outcome=outcomes.FAILED, text=envelope.apology, error_id=envelope.error_id
             )
-            self.replies.record([scoped], reply)
+            self.inbox.refused(scoped)
+            self.replies.refuse(scoped, reply)
             self.note_failure("not_signed", envelope.error_id)
-            settled.add(scoped)
+            refused.add(scoped)
         for entry in answer.earlier:
             scoped, outcome, older = entry.split(" ", 2)
             self.replies.record([scoped], ReplyRecord(turn=older, outcome=outcome, text_ref=older))
@@ -152,7 +150,7 @@ class TurnTaking(Handlers):
                 self.outbox.add(self._delivery(older, turn.place.reply_address, turn.place.reply_mac, "", outcome))
             settled.add(scoped)
         self.inbox.answered(settled)
-        return replace(turn, scoped=tuple(one for one in turn.scoped if one not in settled))
+        return replace(turn, scoped=tuple(one for one in turn.scoped if one not in settled | refused))
 
     async def approvals_are_in(self) -> bool:
         """Wait until a person has decided on every call that asks. False: a roll-over comes first."""
@@ -168,14 +166,15 @@ class TurnTaking(Handlers):
         left_s = max(0, turn.asked_s + self.options.approval_timeout_s - self.now_s())
         try:
             await workflow.wait_condition(
-                lambda: not undecided() or self.must_roll_over_now(), timeout=timedelta(seconds=left_s)
+                lambda: not undecided() or self._open().stop != "" or self.must_roll_over_now(),
+                timeout=timedelta(seconds=left_s),
             )
         except TimeoutError:
             calls = tuple(
                 replace(call, decision=NOBODY_ANSWERED) if call in undecided() else call for call in self._open().calls
             )
             self.turn = replace(self._open(), calls=calls)
-        if undecided():
+        if undecided() or self._open().stop:
             return False
         self.say_what_it_needs("")
         return True
@@ -191,9 +190,13 @@ class TurnTaking(Handlers):
 
         async def one_by_one() -> None:
             for call in alone:
-                await self.run_tool(call)
+                if not self._open().stop:
+                    await self.run_tool(call)
 
-        await asyncio.gather(one_by_one(), *(self.run_tool(call) for call in calls if call.parallel))
+        together = (self.run_tool(call) for call in calls if call.parallel)
+        for outcome in await asyncio.gather(one_by_one(), *together, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome  # only now: the turn may not close while another tool is still being stopped
 
     async def run_tool(self, call: ToolCall) -> None:
         """A call that fails as an activity has no result yet: the next model step gives it one (I5)."""
@@ -219,7 +222,7 @@ class TurnTaking(Handlers):
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            failed = self._envelope(error)
+            failed = self.envelope_of(error, turn.id, turn.step)
             self.note_failure(failed.kind, failed.error_id)
         else:
             self.after_seq = max(self.after_seq, from_wire(ToolSummary, raw).seq)
@@ -234,19 +237,20 @@ class TurnTaking(Handlers):
         """The step failed for good: the turn will be closed with an apology (I6)."""
         if self.turn is None:
             return
-        envelope = self._envelope(error)
+        envelope = self.envelope_of(error, self.turn.id, self.turn.step)
         workflow.logger.warning("a turn failed: %s %s", envelope.kind, envelope.error_id)
         self.turn = replace(self.turn, stop=outcomes.FAILED, failure=envelope.kind, error_id=envelope.error_id)
 
-    def _envelope(self, error: BaseException) -> FailureEnvelope:
-        turn = self._open()
+    @staticmethod
+    def envelope_of(error: BaseException, *where: object) -> FailureEnvelope:
+        """The envelope that an activity's failure carries; `where` makes an id for one that has none."""
         cause = error.cause if isinstance(error, ActivityError) else error
         envelope = FailureEnvelope()
         if isinstance(cause, ApplicationError):
             envelope = envelope_from(cause.details)
         elif isinstance(cause, ActivityTimeout):
             envelope = FailureEnvelope(kind="time_out")
-        identifier = envelope.error_id or error_id(turn.id, turn.step, type(error).__name__)
+        identifier = envelope.error_id or error_id(*where, type(error).__name__)
         return replace(envelope, error_id=identifier)
 
     async def close_turn(self) -> None:

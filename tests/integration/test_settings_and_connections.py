@@ -167,7 +167,9 @@ async def test_traces_reach_an_otlp_endpoint_without_content(make_service: Calla
         client = await connect(service.settings, plugins=tracing_plugins(service.settings))
         async with session_worker(client, load_services(service.settings)):
             await SessionClient(client, service.settings).ask(fresh_key(), "remember canary")
-        await asyncio.to_thread(trace.get_tracer_provider().force_flush)  # type: ignore[attr-defined]
+        provider = trace.get_tracer_provider()
+        await asyncio.to_thread(provider.force_flush)  # type: ignore[attr-defined]
+        await asyncio.to_thread(provider.shutdown)  # type: ignore[attr-defined]
     finally:
         await runner.cleanup()
     names = {span.name for span in spans}
