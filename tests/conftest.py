@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from agent_session.connection import connect
 from agent_session.ops.embedded import EmbeddedTemporal
 from agent_session.transcript.volume import Volume
-from tests.support import Service, settings_for
+from tests.support import Service, decoded, settings_for
 
 for name in [name for name in os.environ if name.startswith(("AGENT_SESSION_", "TEMPORAL_"))]:
     del os.environ[name]  # a developer's own service must not reach into tests
@@ -24,7 +25,19 @@ async def temporal_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
     server = EmbeddedTemporal(None, tmp_path_factory.mktemp("temporal") / "log")
     await server.start()
     yield server.address
+    await no_secret_in_any_history(server.address)
     await server.stop(0)
+
+
+async def no_secret_in_any_history(address: str) -> None:
+    """I3, over everything that the tests of this process made Temporal record."""
+    client = await Client.connect(address)
+    async for found in client.list_workflows(limit=400):
+        if found.history_length > 2_000:
+            continue  # floods of one repeated message
+        handle = client.get_workflow_handle(found.id, run_id=found.run_id)
+        async for event in handle.fetch_history_events():
+            assert "canary-key" not in decoded(event), f"a secret is in the history of {found.id}"
 
 
 @pytest.fixture

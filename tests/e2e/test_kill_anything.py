@@ -29,7 +29,7 @@ def outcomes(up: Up, key: str) -> list[str]:
 def test_a_worker_killed_in_mid_tool_costs_at_most_six_seconds(up: Up) -> None:
     asking = up.start("send", "killed", "run sleep 8 && echo done >> f")
     worker = up.worker_that_runs("sleep 8")
-    command = next(p for p in descendants(worker) if command_of(p).startswith("sleep 8"))
+    (command,) = wait_until(lambda: [p for p in descendants(worker) if command_of(p).startswith("sleep 8")])
     os.kill(worker, signal.SIGKILL)
     killed = time.monotonic()
     out, errors = asking.communicate(timeout=60)
