@@ -71,6 +71,16 @@ async def test_a_tool_loop_uses_our_call_ids_and_the_transcripts_own_order(
     check_transcript(talk.lines(key))
 
 
+async def test_the_workspaces_agents_file_is_part_of_the_prompt(talk: Service, provider: FakeProvider) -> None:
+    provider.will(calls(("write_file", '{"path": "AGENTS.md", "text": "Always rhyme."}')), says("Done."))
+    key = fresh_key()
+    await talk.ask(key, "be a poet")
+    first, second = (request["messages"][0] for request in provider.requests)
+    assert "Always rhyme." not in str(first)
+    assert second["role"] == "system"
+    assert "Always rhyme." in second["content"]
+
+
 async def test_faults_that_pass_are_retried_and_answered_once(talk: Service, provider: FakeProvider) -> None:
     provider.will(fails(500), breaks_after("half an ans"), says("Whole."))
     key = fresh_key()
