@@ -13,7 +13,7 @@ import getpass
 import mimetypes
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -50,6 +50,8 @@ from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
 from agent_session.domain.turns import Decision
 from agent_session.domain.wire import from_wire, to_wire
+from agent_session.live.events import LiveEvent
+from agent_session.live.watch import watch
 from agent_session.paths import write_whole
 from agent_session.settings import Settings, load_settings
 from agent_session.transcript import spool
@@ -220,6 +222,11 @@ class SessionClient:
                 yield line
         except FileNotFoundError:
             raise NoSuchSession(f"session {key!r} has no transcript on {self.volume.root}") from None
+
+    def events(self, key: str, ready: asyncio.Event | None = None) -> AsyncGenerator[LiveEvent]:
+        """Live progress of a session from now on: tokens, tools, retries. Never durable; it needs the `up`
+        of this data directory. `ready` is set once nothing more can be missed. Errors: OSError."""
+        return watch(self.settings.data_dir, session_key(key), ready)
 
     def use_workspace(self, key: str, path: Path) -> None:
         """Let the session's tools work in this folder from now on."""

@@ -9,11 +9,12 @@ activities `llm_chat` and `execute_tool` compose them; `tests/operations/` repla
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from agent_session.live.publisher import Live, NoLive
 from agent_session.models import Model, load_model
 from agent_session.models.base import ModelAnswer, Prompt
 from agent_session.paths import folder, read_regular
@@ -83,6 +84,7 @@ class Services:
     call_model: CallModel
     run_tool: RunTool
     record: Record
+    live: Live = field(default_factory=NoLive)
 
 
 def load_services(settings: Settings) -> Services:

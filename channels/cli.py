@@ -4,10 +4,13 @@ Waits for its own replies, so nothing is pushed to it.
 """
 
 import asyncio
+import contextlib
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 
 from agent_session.client import Reply, SessionClient, SessionError
+from agent_session.live.events import DELTA, RETRY, STEP, TOOL_FINISHED, TOOL_STARTED, LiveEvent
 from agent_session.settings import Settings
 
 
@@ -63,16 +66,63 @@ class TerminalChannel(CliChannel):
                 await self._say_until_answered(client, text)
 
     async def _say_until_answered(self, client: SessionClient, text: str) -> None:
-        say = asyncio.create_task(self._say(client, text))
         loop = asyncio.get_running_loop()
-        import signal
-
         cancelling: list[asyncio.Task[str]] = []
-        loop.add_signal_handler(signal.SIGINT, lambda: cancelling.append(asyncio.create_task(client.cancel(self.key))))
+        stop = lambda: cancelling.append(asyncio.create_task(client.cancel(self.key)))  # noqa: E731
+        loop.add_signal_handler(signal.SIGINT, stop)
+        screen = Screen()
+        watching = asyncio.create_task(self._show_progress(client, screen))
         try:
-            await say
+            await asyncio.wait(
+                {watching, asyncio.create_task(screen.ready.wait())}, timeout=1, return_when="FIRST_COMPLETED"
+            )
+            show(await client.ask(self.key, text, timeout_s=7 * 86_400), screen.finish)
+        except (SessionError, ValueError) as error:
+            _err(f"error: {error}")
+            self.failed = True
         finally:
+            watching.cancel()
             loop.remove_signal_handler(signal.SIGINT)
+
+    async def _show_progress(self, client: SessionClient, screen: "Screen") -> None:
+        with contextlib.suppress(OSError):  # nobody serves live.sock: the reply comes all the same
+            async for event in client.events(self.key, screen.ready):
+                screen.show(event)
+
+
+class Screen:
+    """What a terminal shows while a turn runs: the answer as it comes, a line for each tool."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self._streamed = ""
+
+    def show(self, event: LiveEvent) -> None:
+        if event.kind == DELTA:
+            self._streamed += event.text
+            print(event.text, end="", flush=True)
+        elif event.kind == STEP:
+            self._new_line()
+        elif event.kind == RETRY:
+            self._new_line()
+            _err(f"  {event.text}")
+        elif event.kind == TOOL_STARTED:
+            self._new_line()
+            print(f"  ⚙ {event.tool}  {' '.join(event.text.split())[:100]}", flush=True)
+        elif event.kind == TOOL_FINISHED and event.outcome != "ok":
+            print(f"  ⚙ {event.tool}  {event.outcome}", flush=True)
+
+    def finish(self, text: str) -> None:
+        """The reply is here: show what has not been seen of it."""
+        seen = self._streamed.strip()
+        self._new_line()
+        if not seen or seen != text.strip():
+            print(text, flush=True)
+
+    def _new_line(self) -> None:
+        if self._streamed and not self._streamed.endswith("\n"):
+            print(flush=True)
+        self._streamed = ""
 
 
 def show(reply: Reply, write: Callable[[str], None] | None = None) -> None:

@@ -16,6 +16,7 @@ from agent_session.activities.judge import digest_of
 from agent_session.domain.authority import ALLOW, APPROVE_GRANT, SHELL_GRANT, decision_is_signed
 from agent_session.domain.ids import call_id
 from agent_session.domain.turns import ASK, RUN, ToolInput, ToolSummary
+from agent_session.live.events import TOOL_FINISHED, TOOL_OUTPUT, TOOL_STARTED, LiveEvent
 from agent_session.operations import Services, workspace_of
 from agent_session.tools import Tool, ToolContext, ToolError
 from agent_session.transcript import lines as L
@@ -23,6 +24,8 @@ from agent_session.transcript.lines import Line
 from agent_session.transcript.log import VolumeFault
 from agent_session.transcript.recorder import INTERRUPTED_TEXT, Recorded
 from agent_session.transcript.volume import VolumeUnavailable
+
+OUTPUT_CHARS = 4_000  #: of arguments and output, for watchers
 
 log = structlog.get_logger("agent_session.execute_tool")
 
@@ -50,6 +53,11 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
         if found is not None:
             return _summary(found, began)
     outcome = why if why is not None or tool is None else await _call(services, request, tool, line, call, run)
+    if outcome is not None:
+        name, word = str(line["name"]), outcome.word
+        services.live.publish(
+            LiveEvent(session=request.key, kind=TOOL_FINISHED, turn=request.turn, tool=name, call=call, outcome=word)
+        )
     return _summary(await _write(services, request, call, line, outcome or Outcome("refused", ""), run, began), began)
 
 
@@ -91,6 +99,10 @@ async def _record_decision(services: Services, request: ToolInput, call: str, ru
 
 async def _call(services: Services, request: ToolInput, tool: Tool, line: Line, call: str, run: Run) -> Outcome:
     """Run it; whatever happens becomes words, except the loss of the right to act."""
+    begun = LiveEvent(
+        session=request.key, kind=TOOL_STARTED, turn=request.turn, step=request.step, tool=tool.name, call=call,
+        text=str(line["args"])[:OUTPUT_CHARS],
+    )  # fmt: skip
     ctx = ToolContext(
         session=request.key,
         call=call,
@@ -98,8 +110,9 @@ async def _call(services: Services, request: ToolInput, tool: Tool, line: Line, 
         settings=services.settings.tools,
         model_name=services.model.name,
         before_effect=run.prove,
-        on_output=lambda text: None,
+        on_output=lambda text: services.live.publish(replace(begun, kind=TOOL_OUTPUT, text=text[-OUTPUT_CHARS:])),
     )
+    services.live.publish(begun)
     try:
         arguments = tool.parse(str(line["args"]))
         return Outcome("ok", await asyncio.wait_for(services.run_tool(tool, arguments, ctx), tool.timeout_s))

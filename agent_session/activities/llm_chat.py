@@ -6,6 +6,7 @@ asked again; once the model has answered, only the append is retried: a paid ans
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from agent_session.domain.ids import error_id
 from agent_session.domain.limits import CALLS_PER_STEP, REPLY_BYTES
 from agent_session.domain.options import Options, changed
 from agent_session.domain.turns import ASK, REFUSE, RUN, StepAnswer, StepInput, ToolCall
+from agent_session.live.events import DELTA, STEP, TURN_ENDED, LiveEvent
 from agent_session.models.base import ModelAnswer, ModelFault, Prompt
 from agent_session.operations import Services
 from agent_session.transcript import lines as L
@@ -64,7 +66,11 @@ async def _ask_and_record(
 ) -> StepAnswer:
     last_step = step.step >= options.max_steps
     prompt = await _prompt(services, step, opened.n, last_step)
-    answer = await _ask(services, options, prompt)
+    begun = LiveEvent(session=step.key, kind=STEP, turn=step.turn, n=opened.n, step=step.step)
+    services.live.publish(begun)
+    answer = await _ask(
+        services, options, prompt, lambda text: services.live.publish(replace(begun, kind=DELTA, text=text))
+    )
     judged = await asyncio.to_thread(judge, services, step, answer.calls, opened.grants, last_step=last_step)
     line, results = _lines_of(services, step, answer, judged, opened)
     ended: Line | None = None
@@ -77,16 +83,18 @@ async def _ask_and_record(
             error_id=failure.error_id, content=failure.apology,
         )  # fmt: skip
     recorded = await _append(services, options, step, line, results, ended, run)
+    if ended is not None:
+        services.live.publish(replace(begun, kind=TURN_ENDED, outcome=str(ended["outcome"])))
     if recorded.written_before:  # another attempt was quicker: its answer counts, and so does its end
         opened = await services.record.open_step(step.key, step.turn, step.step, (), run)
         ended = opened.ended
     return summary_of(services, recorded.line, ended, replace(known, seq=recorded.seq))
 
 
-async def _ask(services: Services, options: Options, prompt: Prompt) -> ModelAnswer:
+async def _ask(services: Services, options: Options, prompt: Prompt, on_text: Callable[[str], None]) -> ModelAnswer:
     """One request, bounded as a whole: a provider that sends a byte a minute never times out by itself."""
     try:
-        return await asyncio.wait_for(services.call_model(prompt, lambda text: None), options.model_timeout_s)
+        return await asyncio.wait_for(services.call_model(prompt, on_text), options.model_timeout_s)
     except TimeoutError:
         message = f"no whole answer within {options.model_timeout_s} s"
         raise ModelFault("time_out", message, transient=True) from None

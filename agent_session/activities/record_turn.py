@@ -10,6 +10,7 @@ from agent_session.domain.failures import FailureEnvelope
 from agent_session.domain.limits import REPLY_BYTES
 from agent_session.domain.replies import FAILED
 from agent_session.domain.turns import ClosedTurn, CloseInput
+from agent_session.live.events import TURN_ENDED, LiveEvent
 from agent_session.operations import Services
 from agent_session.transcript import lines as L
 from agent_session.transcript.reader import reply_of
@@ -33,6 +34,8 @@ async def close_turn(services: Services, request: CloseInput, run: Run) -> Close
         envelope = FailureEnvelope(kind=request.failure or "internal", error_id=request.error_id)
         ended |= {"failure": envelope.kind, "error_id": envelope.error_id, "content": envelope.apology}
     recorded = await services.record.close(request.key, request.turn, words, ended, run)
+    outcome = str(recorded.line.get("outcome", request.outcome))
+    services.live.publish(LiveEvent(session=request.key, kind=TURN_ENDED, turn=request.turn, outcome=outcome))
     text = ""
     if recorded.written_before and recorded.line.get("outcome") == "answered":
         found = await asyncio.to_thread(reply_of, services.volume, request.key, request.turn)
@@ -41,7 +44,7 @@ async def close_turn(services: Services, request: CloseInput, run: Run) -> Close
     return ClosedTurn(
         seq=recorded.seq,
         n=int(recorded.line.get("n", 0)),
-        outcome=str(recorded.line.get("outcome", request.outcome)),
+        outcome=outcome,
         text=text if fits else "",
         text_ref=not fits,
         failure=str(recorded.line.get("failure", "")),

@@ -14,6 +14,7 @@ import orjson
 import structlog
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
 
 from agent_session.activities.attempt import Faults, Run, Runs, faults_so_far
 from agent_session.activities.execute_tool import run_call
@@ -24,6 +25,7 @@ from agent_session.domain.ids import call_id, workflow_id
 from agent_session.domain.options import Options
 from agent_session.domain.turns import CloseInput, StepInput, ToolInput
 from agent_session.domain.wire import Wire, from_wire, to_wire
+from agent_session.live.events import RETRY, LiveEvent
 from agent_session.operations import Services
 from agent_session.settings import Settings
 from agent_session.transcript import spool
@@ -136,4 +138,14 @@ class SessionActivities:
                     raise WorkerLost(f"given up after {info.attempt - 1} attempts that lost their worker")
                 return await self._runs.join(name, work, faults)
             except Exception as error:
-                raise failure_of(error, faults, options) from None
+                failure = failure_of(error, faults, options)
+                self._tell_watchers(key, correlation, failure)
+                raise failure from None
+
+    def _tell_watchers(self, key: str, correlation: str, failure: ApplicationError) -> None:
+        """What they saw of this attempt is void; the retry's answer is the one that counts."""
+        if activity.info().activity_type != "llm_chat" or failure.non_retryable:
+            return
+        delay = failure.next_retry_delay
+        text = f"{failure.type}: next try in {delay.total_seconds() if delay else 0:.0f} s"
+        self._services.live.publish(LiveEvent(session=key, kind=RETRY, turn=correlation.partition("/")[0], text=text))

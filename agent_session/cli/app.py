@@ -27,6 +27,7 @@ COMMANDS = {
     "status": look.status,
     "sessions": look.sessions,
     "history": look.history,
+    "watch": look.watch,
     "cancel": talk.cancel,
     "close": talk.close,
     "approvals": talk.approvals,

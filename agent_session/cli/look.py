@@ -172,3 +172,33 @@ def readable(line: dict[str, Any]) -> str:
     if event == "approval":
         return f"  (call {line.get('call')}: {line.get('decision')} by {line.get('principal')})"
     return ""
+
+
+def watch(session: Session, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Watch a session live: tokens, tools and their output, retries. Shows nothing from before.
+
+    Ends with the service. Exit: 0 ended, 4 no service here.
+    """
+    settings = settings_from(data_dir)
+    if not run(_watch(settings, session, as_json)):
+        print(f"error: nothing serves {settings.data_dir}: start 'agent-session up'", file=sys.stderr)
+        raise typer.Exit(4)
+
+
+async def _watch(settings: Settings, session: str, as_json: bool) -> bool:
+    from agent_session.live.events import DELTA, TOOL_OUTPUT, encode
+    from agent_session.live.watch import watch as events
+
+    try:
+        async for event in events(settings.data_dir, _key(session)):
+            if as_json:
+                sys.stdout.write(encode(event).decode())
+            elif event.kind in (DELTA, TOOL_OUTPUT):
+                sys.stdout.write(event.text)
+            else:
+                words = (event.kind.replace("_", " "), event.tool, event.outcome, event.text)
+                print(f"\n[{event.turn}/{event.step}] {' '.join(word for word in words if word)}")
+            sys.stdout.flush()
+    except OSError:
+        return False
+    return True

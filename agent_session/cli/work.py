@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from agent_session.cli.common import say
 from agent_session.connection import Unreachable, connect
+from agent_session.live.publisher import LivePublisher
 from agent_session.operations import load_services
 from agent_session.ops.owner import is_owned
 from agent_session.settings import Settings
@@ -23,6 +24,8 @@ async def work(settings: Settings, names: list[str], all_channels: bool, stop: a
     supervised = all_channels and is_owned(settings.data_dir)
     set_up_logging(settings, process=identity(settings).partition(".")[0], to_file=supervised)
     services = load_services(settings)
+    services.live = publisher = LivePublisher(settings.data_dir)
+    publishing = asyncio.create_task(publisher.run())
     await services.model.warm()
     client = await _connect_patiently(settings, stop)
     await require_search_attribute(client)
@@ -31,6 +34,7 @@ async def work(settings: Settings, names: list[str], all_channels: bool, stop: a
     if not supervised:
         say(f"worker {identity(settings)} polls {settings.task_queue!r}")
     await run_workers([session_worker(client, services), *deliveries], stop)
+    publishing.cancel()
 
 
 async def _connect_patiently(settings: Settings, stop: asyncio.Event) -> Client:

@@ -22,6 +22,7 @@ from temporalio.service import RPCError
 from agent_session.client import SessionClient
 from agent_session.connection import Service, configured_address, connect
 from agent_session.domain.status import IDLE
+from agent_session.live.hub import LiveHub
 from agent_session.ops.child import Child
 from agent_session.ops.embedded import EmbeddedTemporal, same_port_as_before
 from agent_session.ops.owner import announce, has_clients, ownership, withdraw
@@ -65,10 +66,13 @@ class Supervisor:
         (data_dir / LOG_FOLDER).mkdir(mode=0o700, exist_ok=True)
         with ownership(data_dir):
             withdraw(data_dir)
+            hub = LiveHub(data_dir)
             try:
+                await hub.start()
                 await self._start(data_dir)
                 await self._until_done(stop)
             finally:
+                await hub.stop()
                 withdraw(data_dir)
                 await self._stop()
 

@@ -4,17 +4,22 @@ import os
 import stat
 from typing import Annotated
 
-from agent_session.paths import read_regular, write_whole
+from agent_session.paths import read_regular
 from agent_session.tools.base import ToolContext, ToolError, tool
-from agent_session.tools.workspace import components, in_folder
+from agent_session.tools.workspace import components, in_folder, replace_file
 
 ENTRIES_SHOWN = 1_000
 Path = Annotated[str, "Path below the workspace, for example src/main.py."]
 
 
 @tool(effects="none", timeout_s=60)
-async def read_file(ctx: ToolContext, path: Path) -> str:
-    """Read a text file of the workspace."""
+async def read_file(
+    ctx: ToolContext,
+    path: Path,
+    first_line: Annotated[int, "The first line to show, from 1."] = 1,
+    last_line: Annotated[int, "The last line to show; 0 for the end of the file."] = 0,
+) -> str:
+    """Read a text file of the workspace, whole or some of its lines."""
     *below, name = components(ctx, path) or [""]
     if not name:
         raise ToolError("path names the workspace itself: name a file in it")
@@ -23,7 +28,14 @@ async def read_file(ctx: ToolContext, path: Path) -> str:
     )
     if b"\0" in data[:8192]:
         raise ToolError(f"{path} is a binary file of {len(data)} bytes")
-    return data.decode("utf-8", "replace")
+    text = data.decode("utf-8", "replace")
+    if first_line <= 1 and not last_line:
+        return text
+    lines = text.splitlines(keepends=True)
+    shown = lines[max(0, first_line - 1) : last_line or len(lines)]
+    if not shown:
+        raise ToolError(f"{path} has {len(lines)} lines: there is none from {first_line} to {last_line or 'the end'}")
+    return "".join(shown)
 
 
 @tool(effects="idempotent", timeout_s=60)
@@ -36,7 +48,7 @@ async def write_file(ctx: ToolContext, path: Path, text: Annotated[str, "The who
     if len(data) > ctx.settings.files.max_write_bytes:
         raise ToolError(f"{len(data)} bytes are too many: the limit is {ctx.settings.files.max_write_bytes}")
     await ctx.before_effect()
-    await in_folder(ctx, below, lambda handle: _replace(handle, name, data), path=path, create=True)
+    await in_folder(ctx, below, lambda handle: replace_file(handle, name, data), path=path, create=True)
     return f"Wrote {len(data)} bytes to {path}."
 
 
@@ -44,16 +56,6 @@ async def write_file(ctx: ToolContext, path: Path, text: Annotated[str, "The who
 async def list_dir(ctx: ToolContext, path: Path = ".") -> str:
     """List a folder of the workspace: folders end with a slash, files show their size in bytes."""
     return await in_folder(ctx, components(ctx, path), _listing, path=path)
-
-
-def _replace(handle: int, name: str, data: bytes) -> None:
-    try:
-        mode = os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        mode = stat.S_IFREG | 0o644
-    if not stat.S_ISREG(mode):
-        raise ToolError(f"{name} is not a regular file: it is left as it is")
-    write_whole(handle, name, data, mode=stat.S_IMODE(mode))
 
 
 def _listing(handle: int) -> str:

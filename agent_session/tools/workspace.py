@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable
 from typing import TypeVar
 
-from agent_session.paths import TooLarge, UnsafePath, folder, parts_of
+from agent_session.paths import TooLarge, UnsafePath, folder, parts_of, write_whole
 from agent_session.tools.base import ToolContext, ToolError
 
 T = TypeVar("T")
@@ -41,3 +42,14 @@ async def in_folder(
             raise ToolError(f"{path}: {os.strerror(error.errno or 0)}") from None
 
     return await asyncio.to_thread(run)
+
+
+def replace_file(handle: int, name: str, data: bytes) -> None:
+    """Write the file whole, with the permissions that it had. Errors: ToolError."""
+    try:
+        mode = os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG | 0o644
+    if not stat.S_ISREG(mode):
+        raise ToolError(f"{name} is not a regular file: it is left as it is")
+    write_whole(handle, name, data, mode=stat.S_IMODE(mode))

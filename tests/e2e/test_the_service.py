@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.support import COMMAND, Up, alive, clean_environment, descendants, running, wait_until
 
 EVERY_COMMAND = (
-    *("up", "chat", "send", "run", "status", "sessions", "history"),
+    *("up", "chat", "send", "run", "status", "sessions", "history", "watch"),
     *("cancel", "close", "approvals", "init", "logs", "worker"),
 )
 
@@ -298,6 +298,21 @@ def test_history_follows(up: Up) -> None:
     wait_until(lambda: "remember two" in following.stdout.readline())  # type: ignore[union-attr]
     following.send_signal(signal.SIGINT)
     assert following.wait(10) == 130
+
+
+def test_watch_shows_a_turn_as_it_happens(up: Up) -> None:
+    assert (up.data_dir / "live.sock").stat().st_mode & 0o777 == 0o600
+    up.run("send", "watched", "remember one")
+    watching = up.start("watch", "watched", "--json")
+    assert watching.stdout is not None
+    time.sleep(1.5)  # until it watches; what came before is not shown
+    up.run("send", "watched", "run echo live")
+    kinds = []
+    while not kinds or kinds[-1] != "turn_ended":
+        kinds.append(json.loads(watching.stdout.readline())["kind"])
+    assert kinds[0] == "step"
+    assert {"tool_started", "tool_output", "tool_finished", "delta"} <= set(kinds)
+    watching.kill()
 
 
 def test_the_version_is_quick() -> None:

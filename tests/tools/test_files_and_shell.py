@@ -14,31 +14,19 @@ from agent_session.tools import BadTool, ToolContext, ToolError, load_toolbox, t
 from tests.e2e.support import alive, command_of, descendants
 
 
-@pytest.fixture
-def call(tmp_path: Path) -> Callable[..., Any]:
-    """Call a tool by name in a workspace of its own."""
-    box = load_toolbox(load_settings({"data_dir": tmp_path}), "offline")
-    workspace = tmp_path / "workspace"
-    workspace.mkdir()
-
-    async def nothing() -> None:
-        return
-
-    async def run(name: str, tools: ToolsSettings | None = None, **arguments: Any) -> str:
-        found = box.find(name)
-        assert found is not None
-        given = tools or ToolsSettings()
-        ctx = ToolContext("s", "c", workspace, given, "offline", nothing, lambda text: None)
-        return await found.function(ctx, **arguments)
-
-    return run
-
-
 async def test_what_is_written_can_be_read_and_listed(call: Any) -> None:
     await call("write_file", path="a/b/c.txt", text="héllo\n")
     assert await call("read_file", path="a/b/c.txt") == "héllo\n"
     assert await call("list_dir", path="a/b") == "c.txt  7"
     assert await call("list_dir") == "a/"
+
+
+async def test_some_lines_of_a_file_can_be_read(call: Any) -> None:
+    await call("write_file", path="f", text="one\ntwo\nthree\nfour")
+    assert await call("read_file", path="f", first_line=2, last_line=3) == "two\nthree\n"
+    assert await call("read_file", path="f", first_line=4) == "four"
+    with pytest.raises(ToolError, match="4 lines"):
+        await call("read_file", path="f", first_line=9)
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b"])
@@ -131,7 +119,7 @@ def test_a_schema_comes_from_the_signature(tmp_path: Path) -> None:
     schema = offered["write_file"].schema
     assert schema["required"] == ["path", "text"]
     assert schema["properties"]["path"]["description"].startswith("Path below")
-    assert offered["read_file"].description == "Read a text file of the workspace."
+    assert offered["read_file"].description.startswith("Read a text file of the workspace")
 
 
 def test_the_shell_needs_a_word_from_the_owner_with_a_real_model(tmp_path: Path) -> None:

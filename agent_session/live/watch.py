@@ -1,0 +1,29 @@
+"""A watcher's end of the live bus."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import orjson
+
+from agent_session.live.events import LiveEvent, decode
+from agent_session.live.hub import LINE_BYTES
+from agent_session.live.socket_path import socket_address
+
+
+async def watch(data_dir: Path, session: str, ready: asyncio.Event | None = None) -> AsyncGenerator[LiveEvent]:
+    """Events of one session from now on; ends when the relay ends or this watcher was too slow. `ready` is
+    set once nothing more can be missed. Errors: OSError where nothing serves `live.sock`."""
+    with socket_address(data_dir) as address:
+        reader, writer = await asyncio.open_unix_connection(address, limit=LINE_BYTES)
+    try:
+        writer.write(orjson.dumps({"role": "watch", "session": session}) + b"\n")
+        await reader.readline()
+        if ready is not None:
+            ready.set()
+        while line := await reader.readline():
+            event = decode(line)
+            if event is not None:
+                yield event
+    finally:
+        writer.close()
