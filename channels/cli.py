@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 
 from agent_session.client import Reply, SessionClient, SessionError
-from agent_session.live.events import DELTA, RETRY, STEP, TOOL_FINISHED, TOOL_STARTED, LiveEvent
+from agent_session.live.events import APPROVAL, DELTA, RETRY, STEP, TOOL_FINISHED, TOOL_STARTED, LiveEvent
 from agent_session.settings import Settings
 
 
@@ -53,11 +53,11 @@ class TerminalChannel(CliChannel):
         from prompt_toolkit import PromptSession
         from prompt_toolkit.patch_stdout import patch_stdout
 
-        prompt: PromptSession[str] = PromptSession()
+        self._prompt: PromptSession[str] = PromptSession()
         while True:
             try:
                 with patch_stdout():
-                    text = await prompt.prompt_async(f"{self.key}> ")
+                    text = await self._prompt.prompt_async(f"{self.key}> ")
             except (EOFError, KeyboardInterrupt):
                 return
             if text.strip() in ("/quit", "/exit"):
@@ -88,6 +88,19 @@ class TerminalChannel(CliChannel):
         with contextlib.suppress(OSError):  # nobody serves live.sock: the reply comes all the same
             async for event in client.events(self.key, screen.ready):
                 screen.show(event)
+                if event.kind == APPROVAL:
+                    await self._decide(client, event)
+
+    async def _decide(self, client: SessionClient, event: LiveEvent) -> None:
+        """Ask the person at this terminal, unless somebody else decides meanwhile."""
+        try:
+            answer = await self._prompt.prompt_async("  allow this once? [y/N] ")
+        except (EOFError, KeyboardInterrupt):
+            answer = ""
+        for waiting in client.waiting_calls(self.key, await client.status(self.key)):
+            if waiting["call"] == event.call:
+                decision = "allow" if answer.strip().lower() in ("y", "yes") else "deny"
+                await client.resolve(self.key, event.call, waiting["digest"], decision)
 
 
 class Screen:
@@ -106,9 +119,12 @@ class Screen:
         elif event.kind == RETRY:
             self._new_line()
             _err(f"  {event.text}")
+        elif event.kind == APPROVAL:
+            self._new_line()
+            print(f"  ? {event.tool} asks to run: {visible(event.text)}", flush=True)
         elif event.kind == TOOL_STARTED:
             self._new_line()
-            print(f"  ⚙ {event.tool}  {' '.join(event.text.split())[:100]}", flush=True)
+            print(f"  ⚙ {event.tool}  {visible(event.text)[:100]}", flush=True)
         elif event.kind == TOOL_FINISHED and event.outcome != "ok":
             print(f"  ⚙ {event.tool}  {event.outcome}", flush=True)
 
@@ -123,6 +139,11 @@ class Screen:
         if self._streamed and not self._streamed.endswith("\n"):
             print(flush=True)
         self._streamed = ""
+
+
+def visible(text: str) -> str:
+    """Control and bidirectional characters made visible: a person must see what really would run."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def show(reply: Reply, write: Callable[[str], None] | None = None) -> None:

@@ -21,7 +21,7 @@ from agent_session.domain.ids import error_id
 from agent_session.domain.limits import CALLS_PER_STEP, REPLY_BYTES
 from agent_session.domain.options import Options, changed
 from agent_session.domain.turns import ASK, REFUSE, RUN, StepAnswer, StepInput, ToolCall
-from agent_session.live.events import DELTA, STEP, TURN_ENDED, LiveEvent
+from agent_session.live.events import APPROVAL, DELTA, STEP, TURN_ENDED, LiveEvent
 from agent_session.models.base import ModelAnswer, ModelFault, Prompt
 from agent_session.operations import Services
 from agent_session.transcript import lines as L
@@ -83,12 +83,22 @@ async def _ask_and_record(
             error_id=failure.error_id, content=failure.apology,
         )  # fmt: skip
     recorded = await _append(services, options, step, line, results, ended, run)
-    if ended is not None:
-        services.live.publish(replace(begun, kind=TURN_ENDED, outcome=str(ended["outcome"])))
+    _tell_watchers(services, begun, judged, ended)
     if recorded.written_before:  # another attempt was quicker: its answer counts, and so does its end
         opened = await services.record.open_step(step.key, step.turn, step.step, (), run)
         ended = opened.ended
     return summary_of(services, recorded.line, ended, replace(known, seq=recorded.seq))
+
+
+def _tell_watchers(services: Services, begun: LiveEvent, judged: list[Judged], ended: Line | None) -> None:
+    for one in judged:
+        if one.call["verdict"] == ASK:
+            asks = replace(
+                begun, kind=APPROVAL, tool=one.call["name"], call=one.call["id"], text=one.call["args"][:4_000]
+            )
+            services.live.publish(asks)
+    if ended is not None:
+        services.live.publish(replace(begun, kind=TURN_ENDED, outcome=str(ended["outcome"])))
 
 
 async def _ask(services: Services, options: Options, prompt: Prompt, on_text: Callable[[str], None]) -> ModelAnswer:

@@ -1,14 +1,20 @@
 """Commands that talk to a session: chat, send, run, cancel, close, approvals."""
 
+import asyncio
 import sys
 import uuid
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, say, settings_from
+from agent_session.cli.main import NEEDS_APPROVAL
+from agent_session.domain.status import WAITING_APPROVAL
 from agent_session.settings import Settings
+
+if TYPE_CHECKING:
+    from agent_session.client import Reply, SessionClient
 
 
 def chat(
@@ -67,13 +73,16 @@ def send(
 ) -> None:
     """Send one message to a running service and print the reply.
 
-    Exit: 0 answered (or accepted, with --no-wait), 1 not answered, 4 no service.
+    Exit: 0 answered (or accepted, with --no-wait), 1 not answered, 4 no service, 5 a tool call waits for
+    a person (see 'approvals'); the message stays accepted, and the same --id waits for its reply again.
     """
     settings = settings_from(data_dir, address)
     text = sys.stdin.read() if text == "-" else text
     ok = run(
         _send(settings, session, text, id or uuid.uuid4().hex, mode, wait, timeout, reply_to, attach or [], as_json)
     )
+    if ok is None:
+        raise typer.Exit(NEEDS_APPROVAL)
     if not ok:
         raise typer.Exit(1)
 
@@ -89,7 +98,7 @@ async def _send(
     reply_to: str,
     attach: list[Path],
     as_json: bool,
-) -> bool:
+) -> bool | None:
     from agent_session.ops.attach import attached
     from channels import load_channel
     from channels.cli import show
@@ -101,9 +110,26 @@ async def _send(
         if not wait:
             print_json(receipt) if as_json else print(receipt.id)
             return True
-        reply = await client.await_reply(session, receipt.id, timeout_s=timeout_s)
+        reply = await _reply_unless_it_asks(client, session, receipt.id, timeout_s)
+        if reply is None:
+            return None
         print_json(reply) if as_json else show(reply)
         return reply.ok
+
+
+async def _reply_unless_it_asks(client: "SessionClient", session: str, id: str, timeout_s: float) -> "Reply | None":
+    """The reply, or None once a call waits for a person: nobody sits here to decide."""
+    waiting = asyncio.create_task(client.await_reply(session, id, timeout_s=timeout_s))
+    while not (await asyncio.wait({waiting}, timeout=1.0))[0]:
+        status = await client.status(session)
+        calls = client.waiting_calls(session, status) if status.state == WAITING_APPROVAL else []
+        if calls:
+            waiting.cancel()
+            for call in calls:
+                say(f"waits for a person: {call['tool']} {call['args']}")
+                say(f"  agent-session approvals {session} --allow {call['call']}   (or --deny)")
+            return None
+    return waiting.result()
 
 
 def run_once(

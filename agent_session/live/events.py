@@ -10,6 +10,7 @@ STEP = "step"  #: a model call begins
 DELTA = "delta"  #: a piece of the answer
 RETRY = "retry"  #: the attempt was thrown away: discard the deltas of this step; `text` says why and when
 TOOL_STARTED, TOOL_OUTPUT, TOOL_FINISHED = "tool_started", "tool_output", "tool_finished"
+APPROVAL = "approval"  #: a call waits for a person
 TURN_ENDED = "turn_ended"
 DROPPED = "dropped"  #: this watcher was too slow and missed what came; the transcript has it all
 

@@ -300,6 +300,17 @@ def test_history_follows(up: Up) -> None:
     assert following.wait(10) == 130
 
 
+def test_a_call_that_asks_ends_send_with_its_own_code_and_is_decided_by_command(tmp_path: Path) -> None:
+    with running(tmp_path / "data", AGENT_SESSION_TOOLS__ASK='["shell"]') as service:
+        asked = service.run("send", "asks", "run echo allowed", "--id", "m")
+        assert asked.returncode == 5
+        assert "echo allowed" in asked.stderr
+        listed = json.loads(service.run("approvals", "asks", "--json").stdout)
+        assert service.run("approvals", "asks", "--allow", "nonsense").returncode == 1
+        assert service.run("approvals", "asks", "--allow", listed[0]["call"]).returncode == 0
+        assert service.run("send", "asks", "run echo allowed", "--id", "m").stdout.strip() == "allowed"
+
+
 def test_watch_shows_a_turn_as_it_happens(up: Up) -> None:
     assert (up.data_dir / "live.sock").stat().st_mode & 0o777 == 0o600
     up.run("send", "watched", "remember one")
