@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -313,14 +314,22 @@ def test_a_call_that_asks_ends_send_with_its_own_code_and_is_decided_by_command(
 
 def test_watch_shows_a_turn_as_it_happens(up: Up) -> None:
     assert (up.data_dir / "live.sock").stat().st_mode & 0o777 == 0o600
-    up.run("send", "watched", "remember one")
     watching = up.start("watch", "watched", "--json")
     assert watching.stdout is not None
-    time.sleep(1.5)  # until it watches; what came before is not shown
+
+    def kinds_of_a_turn() -> list[str]:
+        kinds: list[str] = []
+        while not kinds or kinds[-1] != "turn_ended":
+            kinds.append(json.loads(watching.stdout.readline())["kind"])  # type: ignore[union-attr]
+        return kinds
+
+    while not select.select([watching.stdout], [], [], 0.5)[0]:  # what came before it watched is not shown
+        up.run("send", "watched", "remember me")
+    kinds_of_a_turn()
     up.run("send", "watched", "run echo live")
-    kinds = []
-    while not kinds or kinds[-1] != "turn_ended":
-        kinds.append(json.loads(watching.stdout.readline())["kind"])
+    kinds = kinds_of_a_turn()
+    while "tool_started" not in kinds:  # of a turn that it saw the end of, or more of the first ones
+        kinds = kinds_of_a_turn()
     assert kinds[0] == "step"
     assert {"tool_started", "tool_output", "tool_finished", "delta"} <= set(kinds)
     watching.kill()
