@@ -4,6 +4,7 @@ profile file, then the `up` that owns this data directory.
 
 import os
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import orjson
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 from temporalio.service import RPCError, TLSConfig
 
 from agent_session.failure_converter import StrippedFailures
@@ -64,9 +66,18 @@ async def connect(settings: Settings, address: str = "", *, identity: str = "", 
     if identity:
         options["identity"] = identity
     try:
-        return await Client.connect(target, data_converter=DATA_CONVERTER, plugins=plugins, **options)
+        return await Client.connect(
+            target, data_converter=DATA_CONVERTER, plugins=plugins, runtime=_runtime(), **options
+        )
     except (RPCError, RuntimeError, OSError) as error:
         raise Unreachable(f"Temporal at {target} cannot be reached: {_first_line(error)}") from None
+
+
+@cache
+def _runtime() -> Runtime:
+    """One a process, that keeps the SDK's own warnings off a person's terminal."""
+    quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    return Runtime(telemetry=TelemetryConfig(logging=quiet))
 
 
 def _options(settings: Settings, address: str) -> dict[str, Any]:

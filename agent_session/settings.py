@@ -4,14 +4,15 @@ Environment names are `AGENT_SESSION_` and the path joined by `__` (`AGENT_SESSI
 unknown key or a bad value is one `BadSettings` that names key, value and origin; secrets are never shown.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "AGENT_SESSION_"
 CONFIG_FILE = "config.toml"
@@ -61,11 +62,23 @@ class FilesSettings(Part):
     max_write_bytes: int = Field(default=1024 * 1024, ge=1024)
 
 
+def _names(value: object) -> object:
+    """A list as TOML or JSON has it, or names between commas, as is usual in an environment."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+
 class ToolsSettings(Part):
     shell: ShellSettings = ShellSettings()
     files: FilesSettings = FilesSettings()
-    ask: tuple[str, ...] = ()  #: names of tools that ask a person first; `*` for all
-    off: tuple[str, ...] = ()  #: names of tools that are not offered
+    ask: Names = ()  #: names of tools that ask a person first; `*` for all
+    off: Names = ()  #: names of tools that are not offered
     attempts: int = Field(default=100, ge=1, le=1000)
     approval_timeout_s: int = Field(default=86_400, ge=1)
 

@@ -61,9 +61,13 @@ class Waiter:
         async with slots:
             try:
                 return from_wire(ReplyRecord, await handle.execute_update("await_reply", scoped))
-            except (WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
+            except WorkflowUpdateFailedError:
+                return None
+            except WorkflowUpdateRPCTimeoutOrCancelledError:
+                _let_cancel_through()  # the SDK makes one error of a time-out and of our own cancel
                 return None
             except RPCError as error:
+                _let_cancel_through()
                 if error.status == RPCStatusCode.NOT_FOUND:
                     return None
                 if error.status in (RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.FAILED_PRECONDITION):
@@ -116,3 +120,10 @@ class Waiter:
             int(ended.get("n", 0)),
             str(ended.get("error_id", "")),
         )
+
+
+def _let_cancel_through() -> None:
+    """Errors: CancelledError, when this task is being cancelled (a time-out around it, Ctrl-C)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

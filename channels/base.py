@@ -20,6 +20,10 @@ class Channel(Protocol):
         """Take messages in until cancelled, or until the source ends."""
         ...
 
+    def check_place(self, place: str) -> None:
+        """Errors: ValueError for a place that can never be posted to."""
+        ...
+
     async def deliver(self, place: str, reply_id: str, text: str) -> None:
         """Post a reply, once per `reply_id`: look it up first, since an attempt may have died between
         posting and saying so. Errors: ValueError for a place that can never be posted to; any other is

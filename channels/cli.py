@@ -39,8 +39,11 @@ class CliChannel:
             print(f"error: {error}", file=sys.stderr, flush=True)
             self.failed = True
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
+    def check_place(self, place: str) -> None:
         raise ValueError("a terminal is not pushed to: it waits for its replies")
+
+    async def deliver(self, place: str, reply_id: str, text: str) -> None:
+        self.check_place(place)
 
     async def probe(self) -> str:
         return ""

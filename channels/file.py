@@ -32,9 +32,12 @@ class FileChannel:
     async def run(self, client: SessionClient) -> None:
         await asyncio.Event().wait()
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
+    def check_place(self, place: str) -> None:
         if not PLACE.match(place):
             raise ValueError(f"{place!r} is no file name: letters, digits, '.', '_' and '-', at most 100")
+
+    async def deliver(self, place: str, reply_id: str, text: str) -> None:
+        self.check_place(place)
         await asyncio.to_thread(self._append, place, reply_id, text)
 
     async def probe(self) -> str:

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from agent_session.domain.authority import place_is_signed
 from agent_session.domain.failures import FailureEnvelope
-from agent_session.domain.ids import key_of_workflow
+from agent_session.domain.ids import error_id, key_of_workflow
 from agent_session.domain.outbox import Delivery
 from agent_session.domain.replies import FAILED
 from agent_session.domain.wire import Wire, from_wire
@@ -61,7 +61,9 @@ class DeliverActivity:
             if text:
                 await self._channel.deliver(delivery.address.partition(":")[2], delivery.reply, text)
         except Exception as error:
-            log.warning("a delivery failed", address=delivery.address, reply=delivery.reply, error=str(error)[:500])
+            identifier = error_id(delivery.reply, delivery.address)
+            where = {"address": delivery.address, "reply": delivery.reply, "error_id": identifier}
+            log.warning("a delivery failed", **where, error=str(error)[:500])
             kind = type(error).__name__
             raise ApplicationError(kind, type=kind, non_retryable=isinstance(error, Refused | ValueError)) from None
 

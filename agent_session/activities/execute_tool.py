@@ -54,10 +54,8 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
             return _summary(found, began)
     outcome = why if why is not None or tool is None else await _call(services, request, tool, line, call, run)
     if outcome is not None:
-        name, word = str(line["name"]), outcome.word
-        services.live.publish(
-            LiveEvent(session=request.key, kind=TOOL_FINISHED, turn=request.turn, tool=name, call=call, outcome=word)
-        )
+        ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word)
+        services.live.publish(ended)
     return _summary(await _write(services, request, call, line, outcome or Outcome("refused", ""), run, began), began)
 
 
@@ -99,10 +97,7 @@ async def _record_decision(services: Services, request: ToolInput, call: str, ru
 
 async def _call(services: Services, request: ToolInput, tool: Tool, line: Line, call: str, run: Run) -> Outcome:
     """Run it; whatever happens becomes words, except the loss of the right to act."""
-    begun = LiveEvent(
-        session=request.key, kind=TOOL_STARTED, turn=request.turn, step=request.step, tool=tool.name, call=call,
-        text=str(line["args"])[:OUTPUT_CHARS],
-    )  # fmt: skip
+    begun = replace(_live(request, TOOL_STARTED, line), text=str(line["args"])[:OUTPUT_CHARS])
     ctx = ToolContext(
         session=request.key,
         call=call,
@@ -132,6 +127,11 @@ async def _call(services: Services, request: ToolInput, tool: Tool, line: Line, 
     except Exception as error:
         log.exception("a tool failed in an unforeseen way", tool=tool.name)
         return Outcome("error", f"The tool {tool.name} failed: {type(error).__name__}: {error}"[:2000])
+
+
+def _live(request: ToolInput, kind: str, line: Line) -> LiveEvent:
+    tool, call = str(line["name"]), str(line["id"])
+    return LiveEvent(session=request.key, kind=kind, turn=request.turn, step=request.step, tool=tool, call=call)
 
 
 async def _write(

@@ -16,11 +16,11 @@ from agent_session.settings import Settings, load_settings
 T = TypeVar("T")
 
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Data directory [env: AGENT_SESSION_DATA_DIR].", show_default=False)
+    Path | None, typer.Option("--data-dir", help="Data directory (env: AGENT_SESSION_DATA_DIR).", show_default=False)
 ]
 Address = Annotated[
     str | None,
-    typer.Option("--address", help="Temporal address [env: AGENT_SESSION_TEMPORAL__ADDRESS].", show_default=False),
+    typer.Option("--address", help="Temporal address (env: AGENT_SESSION_TEMPORAL__ADDRESS).", show_default=False),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable field names.")]
 Session = Annotated[str, typer.Argument(help="The session's key.")]

@@ -13,10 +13,11 @@ def exit_code_of(error: BaseException) -> int:
 
     from agent_session.client import NoSuchMessage, NoSuchSession
     from agent_session.connection import Unreachable
-    from agent_session.domain.ids import BadMessageId, BadSessionKey
+    from agent_session.models.base import ModelFault
     from agent_session.settings import BadSettings
+    from agent_session.tools.base import BadTool
 
-    if isinstance(error, BadSettings | BadSessionKey | BadMessageId):
+    if isinstance(error, BadSettings | BadTool | ModelFault | ValueError):
         return USAGE
     if isinstance(error, NoSuchSession | NoSuchMessage):
         return NO_SUCH_SESSION

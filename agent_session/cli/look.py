@@ -1,5 +1,6 @@
 """Commands that look: status, sessions, history."""
 
+import asyncio
 import sys
 import time
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from agent_session.domain.status import Status
 from agent_session.settings import Settings
 from agent_session.transcript.lines import Line, calls_of
 from agent_session.transcript.reader import BadLine
+
+STATES_SHOWN = 50  #: sessions that are asked for their state; the rest is listed
 
 
 def status(
@@ -25,7 +28,7 @@ def status(
     """
     settings = settings_from(data_dir, address)
     if session is None:
-        run(_sessions(settings, as_json, False))
+        run(_sessions(settings, as_json, False, states=True))
     else:
         run(_status(settings, session, as_json))
 
@@ -62,7 +65,7 @@ def status_lines(status: Status) -> list[str]:
         f"  {status.turns} turns · {status.turns_in_run} in this run · {status.roll_overs} roll-overs · {tokens}"
     )
     if status.last_reply:
-        lines.append(f"  last reply ({status.last_outcome}): {status.last_reply[:120]}")
+        lines.append(f"  last reply ({status.last_outcome}): {status.last_reply[:300]}")
     if status.last_error:
         lines.append(
             f"  last error {_ago(status.last_error_s)} ago: {status.last_error}, "
@@ -87,19 +90,24 @@ def sessions(
     run(_sessions(settings_from(data_dir, address), as_json, all))
 
 
-async def _sessions(settings: Settings, as_json: bool, all: bool) -> None:
+async def _sessions(settings: Settings, as_json: bool, all: bool, *, states: bool = False) -> None:
     from agent_session.ops.attach import attached
 
     async with attached(settings, channel="cli", start=False) as client:
         rows = await client.sessions(all=all)
+        asked = await asyncio.gather(*(client.status(row.key) for row in rows[:STATES_SHOWN])) if states else []
     if as_json:
         print_json(rows)
         return
+    if states and rows and asked:
+        for status in asked:
+            print(status_lines(status)[0])
+        rows = rows[STATES_SHOWN:]
     for row in rows:
         state = "live" if row.running else "closed"
         needs = f" · needs a person: {row.needs}" if row.needs else ""
         print(f"{row.key} · {state} · since {time.strftime('%Y-%m-%d %H:%M', time.localtime(row.started_s))}{needs}")
-    if not rows:
+    if not rows and not asked:
         print("no sessions", file=sys.stderr)
 
 

@@ -20,16 +20,25 @@ def main() -> NoReturn:
         finish(OK)
     os.umask(0o077)
     code = FAILED
+    _stand_in_for_closed_streams()
     try:
         code = _run()
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a reader like `head` has left
-        code = OK
+    except (BrokenPipeError, SystemExit) as error:  # a reader like `head` has left; typer makes an exit of it
+        left = isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        code = OK if left else FAILED
     except BaseException as error:
         code = _explain(error)
     finish(code)
+
+
+def _stand_in_for_closed_streams() -> None:
+    """Whoever started us may have closed standard output or standard error."""
+    nowhere = open(os.devnull, "w")  # noqa: SIM115  # for as long as the process lives
+    sys.stdout = sys.stdout or nowhere
+    sys.stderr = sys.stderr or nowhere
 
 
 def _run() -> int:

@@ -24,7 +24,7 @@ def up(
 
     Prints a line with "ready" on stderr when it can be used. Exit: 0 stopped, 1 could not start.
     """
-    from agent_session.models import load_model
+    from agent_session.operations import load_services
     from agent_session.ops.supervisor import Supervisor, UpOptions
     from agent_session.telemetry import set_up_logging
     from agent_session.transcript.volume import Volume
@@ -32,7 +32,7 @@ def up(
     settings = settings_from(data_dir, address)
     Volume(settings.data_dir).create_or_check()
     set_up_logging(settings, process="up", to_file=True)
-    load_model(settings)  # a model that cannot be used is said here, not in a worker's log
+    load_services(settings)  # what cannot be used is said here, not in a worker's log
     supervisor = Supervisor(settings, UpOptions(workers, while_used, ui), say)
     run(until_signalled(supervisor.run))
 

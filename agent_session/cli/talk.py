@@ -103,8 +103,9 @@ async def _send(
     from channels import load_channel
     from channels.cli import show
 
-    if reply_to and not load_channel(reply_to.partition(":")[0], settings).delivers:
-        raise ValueError(f"--reply-to {reply_to}: that channel does not take replies")
+    if reply_to:
+        channel, _, place = reply_to.partition(":")
+        load_channel(channel, settings).check_place(place)
     async with attached(settings, channel="cli", start=False) as client:
         receipt = await client.send(session, text, id=id, mode=mode, reply_address=reply_to, attachments=attach)
         if not wait:
@@ -205,6 +206,8 @@ def approvals(
     Exit: 0 shown or decided, 1 no such call waits, 3 no such session.
     """
     settings = settings_from(data_dir, address)
+    if allow and deny:
+        raise ValueError("--allow and --deny exclude each other: decide on one call at a time")
     if not run(_approvals(settings, session, allow, deny, reason, as_json)):
         raise typer.Exit(1)
 
@@ -219,9 +222,12 @@ async def _approvals(
         waiting = client.waiting_calls(session, await client.status(session))
         wanted = allow or deny
         if not wanted:
-            print_json(waiting) if as_json else [
-                print(f"{one['call']}  {one['tool']}  {one['args']}") for one in waiting
-            ]
+            if as_json:
+                print_json(waiting)
+            for one in waiting if not as_json else ():
+                print(f"{one['call']}  {one['tool']}  {one['args']}")
+            if not waiting:
+                say(f"no call waits in session {session!r}")
             return True
         for one in waiting:
             if one["call"] == wanted:

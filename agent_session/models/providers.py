@@ -87,7 +87,8 @@ def _build(name: str, settings: Settings) -> ProviderModel:
             transient=False,
         ) from error
     except Exception as error:
-        raise ModelFault("model_setup", f"model.name {name!r} cannot be used: {error}", transient=False) from error
+        advice = str(error).split(" or ")[0]  # the rest is advice for programmers of that library
+        raise ModelFault("model_setup", f"model.name {name!r} cannot be used: {advice}", transient=False) from error
 
 
 def _without_retries(provider: Any) -> Any:

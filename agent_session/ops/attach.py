@@ -14,11 +14,12 @@ from pathlib import Path
 from agent_session.client import SessionClient
 from agent_session.connection import Unreachable, configured_address, read_service
 from agent_session.ops.owner import being_a_client, is_owned
-from agent_session.settings import Settings
+from agent_session.settings import BadSettings, Settings
 from agent_session.telemetry import LOG_FOLDER
 from agent_session.transcript.volume import Volume
 
 START_DEADLINE_S = 60.0
+USAGE = 2  #: the exit code of a service that cannot use its settings
 
 
 @asynccontextmanager
@@ -47,6 +48,8 @@ async def _client(settings: Settings, channel: str, start: bool) -> SessionClien
                     return await SessionClient.connect(settings, address=service.address, channel=channel)
                 except Unreachable:
                     pass  # it is going down, or Temporal is being restarted
+        elif process is not None and process.poll() == USAGE:
+            raise BadSettings(_last_words(settings.data_dir))
         elif process is not None and process.poll() not in (None, 0):
             raise Unreachable(_last_words(settings.data_dir))
         elif not start:

@@ -65,10 +65,12 @@ def same_port_as_before(data_dir: Path) -> int:
     return port
 
 
-def server_command(port: int, database: Path | None, *, ui_port: int = 0) -> list[str]:
+def server_command(port: int, database: Path | None, *, ui_port: int = 0, namespace: str = NAMESPACE) -> list[str]:
     """The command line; without `database` it keeps everything in memory (tests)."""
     command = [find_binary(), "server", "start-dev", "--ip", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     command += ["--ui-port", str(ui_port)] if ui_port else ["--headless"]
+    if namespace != NAMESPACE:
+        command += ["--namespace", namespace]
     if database is not None:
         command += ["--db-filename", str(database)]
     for value in DYNAMIC_CONFIG:
@@ -79,10 +81,12 @@ def server_command(port: int, database: Path | None, *, ui_port: int = 0) -> lis
 class EmbeddedTemporal:
     """One server, as a child."""
 
-    def __init__(self, database: Path | None, log: Path | None, *, port: int = 0, ui: bool = False) -> None:
+    def __init__(
+        self, database: Path | None, log: Path | None, *, port: int = 0, ui: bool = False, namespace: str = NAMESPACE
+    ) -> None:
         self.port = port or free_port()
         self.ui_port = free_port() if ui else 0
-        self._database, self._log = database, log
+        self._database, self._log, self._namespace = database, log, namespace
         self._child: Child | None = None
 
     @property
@@ -91,10 +95,10 @@ class EmbeddedTemporal:
 
     async def start(self) -> None:
         """Start it and wait until it answers. Errors: NoTemporalBinary, TimeoutError."""
-        command = server_command(self.port, self._database, ui_port=self.ui_port)
+        command = server_command(self.port, self._database, ui_port=self.ui_port, namespace=self._namespace)
         self._child = await Child.start(command, self._log, dict(os.environ))
         deadline = time.monotonic() + START_DEADLINE_S
-        while not await is_serving(self.address):
+        while not await is_serving(self.address, self._namespace):
             if not self._child.alive or time.monotonic() > deadline:
                 self._child.kill()
                 raise TimeoutError(f"the embedded Temporal server did not start; see {self._log or 'its output'}")
@@ -110,13 +114,13 @@ class EmbeddedTemporal:
             await self._child.stop(grace_s)
 
 
-async def is_serving(address: str) -> bool:
+async def is_serving(address: str, namespace: str = NAMESPACE) -> bool:
     """Whether the namespace can be used, not only the port."""
     host, _, port = address.rpartition(":")
     try:
         _, writer = await asyncio.open_connection(host, int(port))
         writer.close()
-        client = await Client.connect(address, namespace=NAMESPACE)
+        client = await Client.connect(address, namespace=namespace)
         await client.count_workflows("WorkflowType = 'none'")
         return True
     except (OSError, RuntimeError, RPCError):

@@ -35,6 +35,7 @@ LONGEST_PAUSE_S = 5.0
 UNUSED_S = 10.0
 READY_DEADLINE_S = 60.0
 STOP_S = 4.0
+GIVE_UP_DEATHS = 3  #: workers that died before the first was ready: something is wrong for good
 
 log = structlog.get_logger("agent_session.up")
 
@@ -56,7 +57,7 @@ class Supervisor:
         self._embedded: EmbeddedTemporal | None = None
         self._workers: list[Child] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._started = 0
+        self._started = self._deaths = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until nobody uses it. Errors: NotAVolume, OwnedByAnother, NoTemporalBinary,
@@ -83,6 +84,7 @@ class Supervisor:
                 data_dir / "temporal.db",
                 data_dir / LOG_FOLDER / "temporal.log",
                 port=same_port_as_before(data_dir),
+                namespace=self._settings.temporal.namespace or "default",
                 ui=self._options.ui,
             )
             await self._embedded.start()
@@ -152,6 +154,7 @@ class Supervisor:
             except OSError as error:
                 log.error("a worker does not start", error=str(error))
                 code = -1
+            self._deaths += 1
             pause = _next_pause(pause, time.monotonic() - began)
             log.warning("a worker died; another is started", code=code, pause_s=pause)
             await asyncio.sleep(pause)
@@ -181,7 +184,7 @@ class Supervisor:
 
     async def _wait_for_pollers(self, client: Client) -> None:
         deadline = time.monotonic() + READY_DEADLINE_S
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._deaths < GIVE_UP_DEATHS:
             mine = f"@{os.getpid()}"
             if any(identity.endswith(mine) for identity in await pollers(client, self._settings.task_queue)):
                 return

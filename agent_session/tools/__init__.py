@@ -23,6 +23,11 @@ class Toolbox:
             if one.name in self._tools:
                 raise BadTool(f"two tools are called {one.name}: rename or remove one")
             self._tools[one.name] = one
+        for setting, names in (("ask", settings.tools.ask), ("off", settings.tools.off)):
+            unknown = sorted(set(names) - {"*", *self._tools})
+            if unknown:
+                known = ", ".join(sorted(self._tools))
+                raise BadTool(f"tools.{setting} names {unknown[0]!r}, which is no tool; there are: {known}")
 
     def offered(self) -> list[ToolSpec]:
         """What the model may call."""

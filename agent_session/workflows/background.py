@@ -12,7 +12,7 @@ from agent_session.workflows.turn import TurnTaking
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.domain.failures import FailureEnvelope
-    from agent_session.domain.ids import turn_id
+    from agent_session.domain.ids import error_id, turn_id
     from agent_session.domain.messages import InboundMessage, parse_message
     from agent_session.domain.outbox import Delivery
     from agent_session.domain.replies import FAILED, ReplyRecord
@@ -55,7 +55,7 @@ class Background(TurnTaking):
                 self.outbox.abandoned(delivery)
                 return
             workflow.logger.warning("a delivery was refused for good: %s", delivery.reply)
-            self.note_failure("internal", delivery.error_id)
+            self.note_failure("delivery", error_id(delivery.reply, delivery.address))
         finally:
             self.deliveries.pop(delivery, None)
         self.outbox.delivered(delivery)

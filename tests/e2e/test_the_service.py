@@ -200,15 +200,18 @@ def test_an_existing_directory_without_its_marker_is_a_fault(tmp_path: Path) -> 
         (["close", "nobody"], 3, "nobody"),
         (["history", "nobody"], 3, "no transcript"),
         (["send", "", "x"], 2, "empty"),
-        (["send", "main", " "], 1, "empty"),
-        (["send", "main", "x", "--mode", "shout"], 1, "shout"),
-        (["send", "main", "x", "--reply-to", "pigeon:1"], 1, "pigeon"),
+        (["send", "main", " "], 2, "empty"),
+        (["send", "main", "x", "--mode", "shout"], 2, "shout"),
+        (["send", "main", "x", "--reply-to", "pigeon:1"], 2, "pigeon"),
+        (["send", "main", "x", "--reply-to", "file:../x"], 2, "no file name"),
+        (["send", "main", "x", "--reply-to", "cli:1"], 2, "waits for its replies"),
         (["send", "main", "x", "--id", "a\nb"], 2, "printable"),
         (["send", "main", "x", "--attach", "/nowhere"], 1, "/nowhere"),
         (["nonsense"], 2, "nonsense"),
         (["send"], 2, "Missing argument"),
         (["logs", "--id", "e-00000000"], 1, "nothing found"),
-        (["chat", "--workspace", "/nowhere"], 1, "/nowhere"),
+        (["chat", "--workspace", "/nowhere"], 2, "/nowhere"),
+        (["approvals", "main", "--allow", "a", "--deny", "b"], 2, "exclude"),
     ],
 )
 def test_bad_input_gets_a_clear_error_and_its_exit_code(up: Up, arguments: list[str], code: int, words: str) -> None:
@@ -226,6 +229,7 @@ def test_bad_input_gets_a_clear_error_and_its_exit_code(up: Up, arguments: list[
         ("AGENT_SESSION_COLOUR", "blue", "AGENT_SESSION_COLOUR"),
         ("AGENT_SESSION_MODEL__NAME", "nonsense", "nonsense"),
         ("AGENT_SESSION_MODEL__NAME", "mistral:x", "pip install"),
+        ("AGENT_SESSION_MODEL__NAME", "anthropic:x", "ANTHROPIC_API_KEY"),
     ],
 )
 def test_bad_settings_name_key_value_and_origin(up: Up, name: str, value: str, words: str) -> None:
@@ -241,6 +245,58 @@ def test_bad_settings_name_key_value_and_origin(up: Up, name: str, value: str, w
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("AGENT_SESSION_TOOLS__ASK", "shel", "'shel', which is no tool"),
+        ("AGENT_SESSION_TOOLS__OFF", '["nope"]', "'nope'"),
+        ("AGENT_SESSION_OPERATIONS__RUN_TOOL", "nope", "operations.run_tool"),
+        ("AGENT_SESSION_MODEL__NAME", "nonsense", "nonsense"),
+    ],
+)
+def test_a_service_that_cannot_use_its_settings_says_so_at_once(
+    tmp_path: Path, name: str, value: str, words: str
+) -> None:
+    began = time.monotonic()
+    for command in (["up"], ["run", "hi"]):
+        done = subprocess.run(
+            [*COMMAND, *command],
+            env=clean_environment(tmp_path / "data", **{name: value}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert words in done.stderr
+    assert time.monotonic() - began < 20
+
+
+def test_a_wait_ends_at_its_time_out_and_at_ctrl_c(up: Up) -> None:
+    began = time.monotonic()
+    late = up.run("send", "late", "sleep 20", "--timeout", "1")
+    assert late.returncode == 1
+    assert "ask again with the same id" in late.stderr
+    waiting = up.start("send", "late", "remember it")
+    time.sleep(1.5)
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(5) == 130
+    assert time.monotonic() - began < 12
+
+
+def test_a_reader_that_leaves_and_a_closed_output_are_no_failures(up: Up) -> None:
+    up.run("send", "pipe", "run seq 1 20000")
+    command = " ".join(COMMAND)
+    for line in (f"{command} history pipe | head -1; exit ${{PIPESTATUS[0]}}", f"{command} sessions >&-"):
+        done = subprocess.run(["bash", "-c", line], env=up.environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_namespace_of_the_embedded_server_is_made(tmp_path: Path) -> None:
+    with running(tmp_path / "data", AGENT_SESSION_TEMPORAL__NAMESPACE="mine") as service:
+        assert service.run("send", "main", "remember it").stdout.strip() == "I will remember: it"
 
 
 def test_no_service_is_exit_code_four(tmp_path: Path) -> None:
