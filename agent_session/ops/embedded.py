@@ -27,6 +27,8 @@ DYNAMIC_CONFIG = (
     'frontend.httpAllowedHosts=["none.invalid"]',
 )
 START_DEADLINE_S = 30.0
+START_TRIES = 4
+ANSWER_S = 2.0
 
 
 class NoTemporalBinary(Exception):
@@ -94,15 +96,20 @@ class EmbeddedTemporal:
         return f"127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Start it and wait until it answers. Errors: NoTemporalBinary, TimeoutError."""
-        command = server_command(self.port, self._database, ui_port=self.ui_port, namespace=self._namespace)
-        self._child = await Child.start(command, self._log, dict(os.environ))
+        """Start it and wait until it answers. A few tries: the server picks ports of its own for its parts,
+        and somebody else may be quicker. Errors: NoTemporalBinary, TimeoutError."""
         deadline = time.monotonic() + START_DEADLINE_S
-        while not await is_serving(self.address, self._namespace):
-            if not self._child.alive or time.monotonic() > deadline:
-                self._child.kill()
-                raise TimeoutError(f"the embedded Temporal server did not start; see {self._log or 'its output'}")
-            await asyncio.sleep(0.05)
+        for _ in range(START_TRIES):
+            command = server_command(self.port, self._database, ui_port=self.ui_port, namespace=self._namespace)
+            self._child = await Child.start(command, self._log, dict(os.environ))
+            while self._child.alive and time.monotonic() < deadline:
+                if await is_serving(self.address, self._namespace):
+                    return
+                await asyncio.sleep(0.05)
+            self._child.kill()
+            await self._child.wait()
+            self.port = free_port(self.port)  # the same one, unless it is taken by now
+        raise TimeoutError(f"the embedded Temporal server did not start; see {self._log or 'its output'}")
 
     async def died(self) -> None:
         """Returns when the server has ended."""
@@ -115,13 +122,14 @@ class EmbeddedTemporal:
 
 
 async def is_serving(address: str, namespace: str = NAMESPACE) -> bool:
-    """Whether the namespace can be used, not only the port."""
+    """Whether the namespace can be used, not only the port (which may be somebody else's)."""
     host, _, port = address.rpartition(":")
     try:
-        _, writer = await asyncio.open_connection(host, int(port))
-        writer.close()
-        client = await Client.connect(address, namespace=namespace)
-        await client.count_workflows("WorkflowType = 'none'")
+        async with asyncio.timeout(ANSWER_S):
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+            client = await Client.connect(address, namespace=namespace)
+            await client.count_workflows("WorkflowType = 'none'")
         return True
-    except (OSError, RuntimeError, RPCError):
+    except (OSError, RuntimeError, RPCError):  # TimeoutError among them
         return False
