@@ -3,8 +3,10 @@
 import asyncio
 import base64
 import json
+import os
+import shutil
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,13 @@ class Service:
             start_signal_args=[raw],
         )
 
+    async def ask_and_lose(self, key: str, text: str, **how: Any) -> None:
+        """A turn that the volume forgets: afterwards an older copy of the transcript is restored."""
+        path = self.volume.path_of(key) / "history.jsonl"
+        shutil.copy(path, path.with_suffix(".old"))
+        await self.ask(key, text, **how)
+        os.replace(path.with_suffix(".old"), path)
+
     async def until(self, key: str, what: Any, timeout_s: float = 30) -> Any:
         """Wait until the session's status satisfies `what`; returns that status."""
         async with asyncio.timeout(timeout_s):
@@ -148,7 +157,3 @@ def settings_for(folder: Path, address: str, **more: Any) -> Settings:
     return load_settings(
         {"data_dir": folder, "temporal": {"address": address}, "task_queue": f"q-{uuid.uuid4().hex[:8]}", **given}
     )
-
-
-def events_between(events: list[Any], start: int) -> Iterator[Any]:
-    return (event for event in events if event.event_id > start)

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from agent_session.activities.attempt import Run, StaleAttempt
+from agent_session.activities.attempt import Run
 from agent_session.activities.judge import Judged, judge
 from agent_session.activities.words import words_of
 from agent_session.domain.authority import message_is_signed
@@ -138,8 +138,6 @@ async def _append(
             log.warning("the answer cannot be written yet", error=str(error), waited_s=round(waited))
             await asyncio.sleep(pause)
             waited, pause = waited + pause, min(pause * 2, 5.0)
-        except StaleAttempt:
-            raise
 
 
 def _lines_of(

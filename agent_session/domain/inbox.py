@@ -110,9 +110,6 @@ class Inbox:
         """Whether a batch can be taken without loading a spill file first."""
         return self.people.ready() or (not len(self.people) and bool(self.background))
 
-    def person_waits(self) -> bool:
-        return len(self.people) > 0
-
     def next_batch(self) -> tuple[InboundMessage, ...]:
         """What the next turn answers: people before background; at most 64 messages and 64 KiB of one
         principal and one place; a followup alone; one that could not be read alone."""

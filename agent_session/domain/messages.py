@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from agent_session.domain.ids import scoped_id
 from agent_session.domain.limits import ID_CHARS, MESSAGE_BYTES
-from agent_session.domain.wire import Wire, encoded_bytes, from_wire, to_wire
+from agent_session.domain.wire import encoded_bytes, from_wire, to_wire
 
 COLLECT, FOLLOWUP, STEER, INTERRUPT = "collect", "followup", "steer", "interrupt"
 MODES = (COLLECT, FOLLOWUP, STEER, INTERRUPT)
@@ -111,7 +111,3 @@ def _fault_of(given: Mapping[str, Any], message: InboundMessage) -> str:
     if max(map(len, (message.id, message.channel, message.principal, message.reply_address))) > ID_CHARS:
         return f"its id, channel, principal or address is longer than {ID_CHARS} characters"
     return ""
-
-
-def message_wire(message: InboundMessage) -> Wire:
-    return to_wire(message)

@@ -5,6 +5,8 @@ without a restart of the session and replay stays exact (I8).
 
 from dataclasses import dataclass, fields
 
+from agent_session.domain.limits import TURNS_PER_RUN
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -18,7 +20,7 @@ class Options:
     heartbeat_timeout_s: int = 4
     volume_patience_s: int = 600  #: how long a model or tool step waits for a volume that is away
     max_steps: int = 40
-    turns_per_run: int = 50
+    turns_per_run: int = TURNS_PER_RUN
     approval_timeout_s: int = 86_400
     idle_days: int = 30
 

@@ -11,7 +11,6 @@ from agent_session.domain.limits import ANSWERED_IDS, PREVIEW_CHARS, REPLIES_BYT
 from agent_session.domain.wire import encoded_bytes
 
 ANSWERED, INTERRUPTED, CANCELLED, FAILED = "answered", "interrupted", "cancelled", "failed"
-OUTCOMES = (ANSWERED, INTERRUPTED, CANCELLED, FAILED)
 ROLLED_OVER, UNKNOWN, PENDING = "rolled_over", "unknown", "pending"  #: what a waiter gets instead of a reply
 
 

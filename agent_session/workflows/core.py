@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.replies import Replies
     from agent_session.domain.state import SessionState, Tally
     from agent_session.domain.turns import OpenTurn
-    from agent_session.domain.wire import Wire, from_wire, to_wire
+    from agent_session.domain.wire import Wire, from_wire
 
 NEEDS = SearchAttributeKey.for_keyword("AgentSessionNeeds")
 NEEDS_APPROVAL, NEEDS_FAILED = "approval", "failed"
@@ -120,6 +120,3 @@ class SessionCore:
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=summary,
         )
-
-
-__all__ = ["NEEDS_APPROVAL", "NEEDS_FAILED", "SessionCore", "to_wire"]

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,10 +102,7 @@ async def test_a_turn_that_was_open_when_temporals_database_was_lost_is_closed_f
 async def test_a_volume_restored_to_an_older_copy_gives_a_gap_and_an_apology(service: Service) -> None:
     key = fresh_key()
     await service.ask(key, "remember kept")
-    path = service.volume.path_of(key) / "history.jsonl"
-    shutil.copy(path, path.with_suffix(".old"))
-    await service.ask(key, "remember lost")
-    os.replace(path.with_suffix(".old"), path)
+    await service.ask_and_lose(key, "remember lost")
     reply = await service.ask(key, "what did I say?")
     assert reply.ok
     assert reply.text.startswith("Sorry")

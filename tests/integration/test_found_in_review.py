@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -97,10 +96,7 @@ async def test_a_reply_that_a_restore_lost_does_not_block_its_place(make_service
     async with service.worker():
         key = fresh_key()
         await service.ask(key, "remember kept")
-        path = service.volume.path_of(key) / "history.jsonl"
-        shutil.copy(path, path.with_suffix(".old"))
-        await service.ask(key, "remember lost", reply_address="file:place")
-        os.replace(path.with_suffix(".old"), path)
+        await service.ask_and_lose(key, "remember lost", reply_address="file:place")
         await service.ask(key, "remember next", reply_address="file:place")
     async with service.worker("file"):
         first, second = await until_delivered(service, "place", 2)
@@ -157,10 +153,7 @@ async def test_a_message_that_was_refused_for_a_full_queue_can_be_sent_again(ser
 async def test_a_gap_is_noted_once_however_often_the_step_is_tried(service: Service) -> None:
     key = fresh_key()
     await service.ask(key, "remember kept")
-    path = service.volume.path_of(key) / "history.jsonl"
-    shutil.copy(path, path.with_suffix(".old"))
-    await service.ask(key, "remember lost")
-    os.replace(path.with_suffix(".old"), path)
+    await service.ask_and_lose(key, "remember lost")
     services = service.services
     assert services is not None
     original, tries = services.build_prompt, 0
