@@ -223,10 +223,13 @@ class SessionClient:
         except FileNotFoundError:
             raise NoSuchSession(f"session {key!r} has no transcript on {self.volume.root}") from None
 
-    def events(self, key: str, ready: asyncio.Event | None = None) -> AsyncGenerator[LiveEvent]:
-        """Live progress of a session from now on: tokens, tools, retries. Never durable; it needs the `up`
-        of this data directory. `ready` is set once nothing more can be missed. Errors: OSError."""
-        return watch(self.settings.data_dir, session_key(key), ready)
+    def events(
+        self, key: str, ready: asyncio.Event | None = None, *, replay: bool = False
+    ) -> AsyncGenerator[LiveEvent]:
+        """Live progress of a session from now on: tokens, tools, retries; with `replay`, what the running turn
+        has shown so far comes first. Never durable; it needs the `up` of this data directory. `ready` is set
+        once nothing more can be missed. Errors: OSError."""
+        return watch(self.settings.data_dir, session_key(key), ready, replay=replay)
 
     def use_workspace(self, key: str, path: Path) -> None:
         """Let the session's tools work in this folder from now on."""

@@ -49,12 +49,21 @@ class ModelSettings(Part):
     timeout_s: int = Field(default=600, ge=1)
     attempts: int = Field(default=10, ge=1, le=100)
     instructions: str = ""  #: put before AGENTS.md; empty: ours
+    requests_per_minute: int = Field(default=0, ge=0)  #: of one worker to one provider; 0: no limit
+    tokens_per_minute: int = Field(default=0, ge=0)  #: likewise, input and output together
+    cache: bool = True  #: mark what the provider may keep between requests
 
 
 class ShellSettings(Part):
     sandbox: Literal["auto", "bubblewrap", "none"] = "auto"
+    network: bool = False  #: let sandboxed commands reach the internet, never this host or its networks
     timeout_s: int = Field(default=600, ge=1)
     output_bytes: int = Field(default=1024 * 1024, ge=1024)
+    processes: int = Field(default=256, ge=8)  #: of one command, in the sandbox
+    memory_mb: int = Field(default=4096, ge=64)  #: of all its processes together
+    file_mb: int = Field(default=1024, ge=1)  #: of one file that it writes
+    tmp_mb: int = Field(default=512, ge=1)  #: of its /tmp, and of its home
+    disk_reserve_mb: int = Field(default=256, ge=0)  #: it is ended when the volume has less free than this
 
 
 class FilesSettings(Part):
@@ -74,11 +83,19 @@ def _names(value: object) -> object:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
+class WebSettings(Part):
+    timeout_s: int = Field(default=30, ge=1)
+    max_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)  #: of one page as it comes over the wire
+    private_hosts: Names = ()  #: `host:port` that may be fetched although they are private
+
+
 class ToolsSettings(Part):
     shell: ShellSettings = ShellSettings()
     files: FilesSettings = FilesSettings()
-    ask: Names = ()  #: names of tools that ask a person first; `*` for all
+    web: WebSettings = WebSettings()
+    ask: Names = ()  #: tools that ask a person first, `tool` or `tool:pattern` (`shell:git push *`); `*` for all
     off: Names = ()  #: names of tools that are not offered
+    instruction_files: Names = ("AGENTS.md", "HEARTBEAT.md")  #: read-only in the sandbox; writing one asks
     attempts: int = Field(default=100, ge=1, le=1000)
     approval_timeout_s: int = Field(default=86_400, ge=1)
 

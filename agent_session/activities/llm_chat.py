@@ -156,7 +156,7 @@ def _lines_of(
         "step": step.step,
         "content": content,
         "tool_calls": [one.call for one in judged],
-        "usage": {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens},
+        "usage": _usage_of(answer),
         "model": services.model.name,
     }
     if answer.parts is not None:
@@ -199,7 +199,15 @@ def summary_of(services: Services, line: Line | None, ended: Line | None, known:
         n=int(line.get("n", known.n)) or known.n,
         input_tokens=int(usage.get("input_tokens", 0)),
         output_tokens=int(usage.get("output_tokens", 0)),
+        cached_tokens=int(usage.get("cached_tokens", 0)),
+        cost_microusd=int(usage.get("cost_microusd", 0)),
     )
+
+
+def _usage_of(answer: ModelAnswer) -> dict[str, int]:
+    usage = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
+    more = {"cached_tokens": answer.cached_tokens, "cost_microusd": answer.cost_microusd}
+    return usage | {name: value for name, value in more.items() if value}
 
 
 def _summary_of_call(services: Services, index: int, call: Line) -> ToolCall:

@@ -19,6 +19,8 @@ class Tally:
     turns: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0  #: of the input tokens, those that the provider had in its cache
+    cost_microusd: int = 0
     roll_overs: int = 0
     deliveries_dropped: int = 0
 

@@ -33,6 +33,8 @@ class Status:
     roll_overs: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_microusd: int = 0
     last_reply: str = ""
     last_outcome: str = ""
     last_error: str = ""

@@ -74,6 +74,8 @@ class StepAnswer:
     earlier: tuple[str, ...] = ()  #: `<scoped id> <outcome> <turn>` of messages answered before
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_microusd: int = 0
     model: str = ""
     options: dict[str, int] | None = None  #: time-outs and limits, when they differ from those in force
 

@@ -6,12 +6,13 @@ import orjson
 
 from agent_session.domain.wire import from_wire, to_wire
 
+TURN_STARTED = "turn_started"  #: `text`: what was said, `sender` by whom
 STEP = "step"  #: a model call begins
 DELTA = "delta"  #: a piece of the answer
 RETRY = "retry"  #: the attempt was thrown away: discard the deltas of this step; `text` says why and when
 TOOL_STARTED, TOOL_OUTPUT, TOOL_FINISHED = "tool_started", "tool_output", "tool_finished"
-APPROVAL = "approval"  #: a call waits for a person
-TURN_ENDED = "turn_ended"
+APPROVAL = "approval"  #: a call waits for a person: `text` its arguments, `note` why it asks
+TURN_ENDED = "turn_ended"  #: `text`: the reply, when it was answered; `note`: the error id of a failure
 DROPPED = "dropped"  #: this watcher was too slow and missed what came; the transcript has it all
 
 
@@ -26,6 +27,13 @@ class LiveEvent:
     tool: str = ""
     call: str = ""
     outcome: str = ""
+    note: str = ""
+    sender: str = ""
+    ms: int = 0  #: how long a finished tool took
+    input_tokens: int = 0  #: of the whole turn, with `turn_ended`
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cost_microusd: int = 0
 
 
 def encode(event: LiveEvent) -> bytes:

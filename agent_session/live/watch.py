@@ -11,13 +11,15 @@ from agent_session.live.hub import LINE_BYTES
 from agent_session.live.socket_path import socket_address
 
 
-async def watch(data_dir: Path, session: str, ready: asyncio.Event | None = None) -> AsyncGenerator[LiveEvent]:
-    """Events of one session from now on; ends when the relay ends or this watcher was too slow. `ready` is
+async def watch(
+    data_dir: Path, session: str, ready: asyncio.Event | None = None, *, replay: bool = False
+) -> AsyncGenerator[LiveEvent]:
+    """Events of one session from now on, with `replay` those of the running turn first; ends when the relay ends or this watcher was too slow. `ready` is
     set once nothing more can be missed. Errors: OSError where nothing serves `live.sock`."""
     with socket_address(data_dir) as address:
         reader, writer = await asyncio.open_unix_connection(address, limit=LINE_BYTES)
     try:
-        writer.write(orjson.dumps({"role": "watch", "session": session}) + b"\n")
+        writer.write(orjson.dumps({"role": "watch", "session": session, "replay": replay}) + b"\n")
         await reader.readline()
         if ready is not None:
             ready.set()

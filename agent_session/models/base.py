@@ -51,6 +51,8 @@ class ModelAnswer:
     output_tokens: int = 0
     parts: list[Any] | None = None  #: the provider's own pieces, sent back only to `parts_of`
     parts_of: str = ""
+    cached_tokens: int = 0  #: of the input tokens, those that the provider read from its cache
+    cost_microusd: int = 0  #: millionths of a US dollar, by genai-prices; 0 when the price is not known
 
 
 class ModelFault(Exception):

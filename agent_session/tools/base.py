@@ -41,6 +41,7 @@ class ToolContext:
     workspace: Path  #: open paths in it through `agent_session.paths` only (I11)
     settings: ToolsSettings
     model_name: str
+    artifacts: Path  #: results too large for the transcript, one file a call id; to read only
     before_effect: Callable[[], Awaitable[None]]  #: await it right before a side effect; StaleAttempt stops the tool
     on_output: Callable[[str], None]  #: progress for watchers; never durable
 
@@ -60,6 +61,8 @@ class Tool:
     approval: bool
     grant: str
     available: Callable[[ToolsSettings, str], str]
+    asks: "Asks"
+    subject: Callable[[dict[str, Any]], str]
 
     def parse(self, args: str) -> dict[str, Any]:
         """The arguments as the function takes them. Errors: ToolError that names each bad one."""
@@ -79,7 +82,18 @@ class Tool:
         return {name: getattr(parsed, name) for name in self.arguments.model_fields}
 
 
+Asks = Callable[[dict[str, Any], ToolsSettings], str]  #: why this very call needs a person; empty when it does not
+
+
 def _always(settings: ToolsSettings, model_name: str) -> str:
+    return ""
+
+
+def _never(arguments: dict[str, Any], settings: ToolsSettings) -> str:
+    return ""
+
+
+def _no_subject(arguments: dict[str, Any]) -> str:
     return ""
 
 
@@ -91,10 +105,14 @@ def tool(
     approval: bool = False,
     grant: str = "",
     available: Callable[[ToolsSettings, str], str] = _always,
+    asks: Asks = _never,
+    subject: Callable[[dict[str, Any]], str] = _no_subject,
 ) -> Callable[[Callable[..., Awaitable[str]]], Tool]:
     """Make a tool of a function. `approval`: a person is asked before each call; `grant`: one is asked unless
-    whoever speaks holds this grant. `available` returns why
-    the tool cannot be used with these settings and this model, or nothing. Errors: BadTool."""
+    whoever speaks holds this grant; `asks` looks at the arguments and says why a person must be asked, or
+    nothing. `subject` is the text of a call that a pattern (`tools.ask`, or one that a person allowed for the
+    session) is matched with. `available` returns why the tool cannot be used with these settings and this
+    model, or nothing. Errors: BadTool."""
 
     def make(function: Callable[..., Awaitable[str]]) -> Tool:
         name = cast(Any, function).__name__
@@ -113,6 +131,8 @@ def tool(
             approval=approval,
             grant=grant,
             available=available,
+            asks=asks,
+            subject=subject,
         )
 
     return make

@@ -70,6 +70,8 @@ class SessionCore:
                 turns=self.tally.turns,
                 input_tokens=self.tally.input_tokens,
                 output_tokens=self.tally.output_tokens,
+                cached_tokens=self.tally.cached_tokens,
+                cost_microusd=self.tally.cost_microusd,
                 roll_overs=self.tally.roll_overs + 1,
                 deliveries_dropped=self.outbox.dropped,
             ),

@@ -211,6 +211,8 @@ class Handlers(SessionCore):
                 roll_overs=self.tally.roll_overs,
                 input_tokens=self.tally.input_tokens,
                 output_tokens=self.tally.output_tokens,
+                cached_tokens=self.tally.cached_tokens,
+                cost_microusd=self.tally.cost_microusd,
                 last_reply=preview(newest.text) if newest else "",
                 last_outcome=newest.outcome if newest else "",
                 last_error=self.last_failure,

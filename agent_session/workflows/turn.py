@@ -117,6 +117,8 @@ class TurnTaking(Handlers):
             self.tally,
             input_tokens=self.tally.input_tokens + answer.input_tokens,
             output_tokens=self.tally.output_tokens + answer.output_tokens,
+            cached_tokens=self.tally.cached_tokens + answer.cached_tokens,
+            cost_microusd=self.tally.cost_microusd + answer.cost_microusd,
         )
         turn = self._without_settled(replace(turn, n=answer.n, messages=()), answer)
         self.turn = turn

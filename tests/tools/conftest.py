@@ -30,7 +30,16 @@ def call(workspace: Path) -> Call:
     async def run(name: str, tools: ToolsSettings | None = None, **arguments: Any) -> str:
         found = box.find(name)
         assert found is not None
-        ctx = ToolContext("s", "c", workspace, tools or ToolsSettings(), "offline", nothing, lambda text: None)
+        ctx = ToolContext(
+            session="s",
+            call="c",
+            workspace=workspace,
+            artifacts=workspace.parent / "artifacts",
+            settings=tools or ToolsSettings(),
+            model_name="offline",
+            before_effect=nothing,
+            on_output=lambda text: None,
+        )
         return await found.function(ctx, **arguments)
 
     return run
