@@ -54,8 +54,8 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
             return _summary(found, began)
     outcome = why if why is not None or tool is None else await _call(services, request, tool, line, call, run)
     if outcome is not None:
-        ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word)
-        services.live.publish(ended)
+        ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word, ms=_ms_since(began))
+        services.live.publish(replace(ended, text=outcome.content[:OUTPUT_CHARS]))
     return _summary(await _write(services, request, call, line, outcome or Outcome("refused", ""), run, began), began)
 
 
@@ -163,5 +163,9 @@ def _summary(recorded: Recorded, began: float) -> ToolSummary:
     size = int(line.get("size") or len(str(line.get("content", "")).encode("utf-8", "replace")))
     return replace(
         ToolSummary(seq=recorded.seq, outcome=str(line.get("outcome", "ok")), size=size),
-        duration_ms=int((time.monotonic() - began) * 1000),
+        duration_ms=_ms_since(began),
     )
+
+
+def _ms_since(began: float) -> int:
+    return int((time.monotonic() - began) * 1000)

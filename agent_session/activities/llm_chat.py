@@ -14,6 +14,7 @@ import structlog
 
 from agent_session.activities.attempt import Run
 from agent_session.activities.judge import Judged, judge
+from agent_session.activities.watchers import tell_approvals, tell_turn_ended, tell_turn_started
 from agent_session.activities.words import words_of
 from agent_session.domain.authority import message_is_signed
 from agent_session.domain.failures import FailureEnvelope
@@ -21,13 +22,13 @@ from agent_session.domain.ids import error_id
 from agent_session.domain.limits import CALLS_PER_STEP, REPLY_BYTES
 from agent_session.domain.options import Options, changed
 from agent_session.domain.turns import ASK, REFUSE, RUN, StepAnswer, StepInput, ToolCall
-from agent_session.live.events import APPROVAL, DELTA, STEP, TURN_ENDED, LiveEvent
+from agent_session.live.events import DELTA, STEP, LiveEvent
 from agent_session.models.base import ModelAnswer, ModelFault, Prompt
 from agent_session.operations import Services
 from agent_session.transcript import lines as L
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import VolumeFault
-from agent_session.transcript.recorder import Opened, Recorded
+from agent_session.transcript.recorder import Opened, Recorded, add_usage
 from agent_session.transcript.volume import VolumeUnavailable
 
 log = structlog.get_logger("agent_session.llm_chat")
@@ -58,15 +59,22 @@ async def take_step(services: Services, options: Options, step: StepInput, run: 
         return summary_of(services, opened.answer, opened.ended, known)
     if opened.earlier and len(opened.earlier) == len(words) and step.step == 1:
         return replace(known, finish="answered")
-    return await _ask_and_record(services, options, step, opened, known, run)
+    begun = LiveEvent(session=step.key, kind=STEP, turn=step.turn, n=opened.n, step=step.step)
+    tell_turn_started(services.live, begun, words)
+    return await _ask_and_record(services, options, step, opened, known, run, begun)
 
 
 async def _ask_and_record(
-    services: Services, options: Options, step: StepInput, opened: Opened, known: StepAnswer, run: Run
+    services: Services,
+    options: Options,
+    step: StepInput,
+    opened: Opened,
+    known: StepAnswer,
+    run: Run,
+    begun: LiveEvent,
 ) -> StepAnswer:
     last_step = step.step >= options.max_steps
     prompt = await _prompt(services, step, opened.n, last_step)
-    begun = LiveEvent(session=step.key, kind=STEP, turn=step.turn, n=opened.n, step=step.step)
     services.live.publish(begun)
     answer = await _ask(
         services, options, prompt, lambda text: services.live.publish(replace(begun, kind=DELTA, text=text))
@@ -83,22 +91,13 @@ async def _ask_and_record(
             error_id=failure.error_id, content=failure.apology,
         )  # fmt: skip
     recorded = await _append(services, options, step, line, results, ended, run)
-    _tell_watchers(services, begun, judged, ended)
+    tell_approvals(services.live, begun, [one.call for one in judged])
+    if ended is not None:
+        tell_turn_ended(services.live, begun, ended, str(line["content"]), add_usage(opened.spent, line["usage"]))
     if recorded.written_before:  # another attempt was quicker: its answer counts, and so does its end
         opened = await services.record.open_step(step.key, step.turn, step.step, (), run)
         ended = opened.ended
     return summary_of(services, recorded.line, ended, replace(known, seq=recorded.seq))
-
-
-def _tell_watchers(services: Services, begun: LiveEvent, judged: list[Judged], ended: Line | None) -> None:
-    for one in judged:
-        if one.call["verdict"] == ASK:
-            asks = replace(
-                begun, kind=APPROVAL, tool=one.call["name"], call=one.call["id"], text=one.call["args"][:4_000]
-            )
-            services.live.publish(asks)
-    if ended is not None:
-        services.live.publish(replace(begun, kind=TURN_ENDED, outcome=str(ended["outcome"])))
 
 
 async def _ask(services: Services, options: Options, prompt: Prompt, on_text: Callable[[str], None]) -> ModelAnswer:

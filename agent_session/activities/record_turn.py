@@ -4,6 +4,7 @@
 import asyncio
 
 from agent_session.activities.attempt import Run
+from agent_session.activities.watchers import tell_turn_ended
 from agent_session.activities.words import words_of
 from agent_session.domain.authority import message_is_signed
 from agent_session.domain.failures import FailureEnvelope
@@ -35,11 +36,12 @@ async def close_turn(services: Services, request: CloseInput, run: Run) -> Close
         ended |= {"failure": envelope.kind, "error_id": envelope.error_id, "content": envelope.apology}
     recorded = await services.record.close(request.key, request.turn, words, ended, run)
     outcome = str(recorded.line.get("outcome", request.outcome))
-    services.live.publish(LiveEvent(session=request.key, kind=TURN_ENDED, turn=request.turn, outcome=outcome))
+    begun = LiveEvent(session=request.key, kind=TURN_ENDED, turn=request.turn, n=int(recorded.line.get("n", 0)))
     text = ""
     if recorded.written_before and recorded.line.get("outcome") == "answered":
         found = await asyncio.to_thread(reply_of, services.volume, request.key, request.turn)
         text = found[0] if found else ""
+    tell_turn_ended(services.live, begun, recorded.line, text, {})
     fits = len(text.encode("utf-8", "replace")) <= REPLY_BYTES
     return ClosedTurn(
         seq=recorded.seq,

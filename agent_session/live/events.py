@@ -6,7 +6,8 @@ import orjson
 
 from agent_session.domain.wire import from_wire, to_wire
 
-TURN_STARTED = "turn_started"  #: `text`: what was said, `sender` by whom
+TURN_STARTED = "turn_started"  #: `text`: what was said, `sender` by whom, `note` where, `call` the message's
+#: scoped id (a retried attempt says it again)
 STEP = "step"  #: a model call begins
 DELTA = "delta"  #: a piece of the answer
 RETRY = "retry"  #: the attempt was thrown away: discard the deltas of this step; `text` says why and when

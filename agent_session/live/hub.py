@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 
 from agent_session.live.events import DROPPED, LiveEvent, decode, encode
+from agent_session.live.running import RunningTurns
 from agent_session.live.socket_path import SOCKET, socket_address
 
 LINE_BYTES = 256 * 1024
@@ -25,6 +26,7 @@ class LiveHub:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
         self._watchers: defaultdict[str, set[asyncio.Queue[bytes | None]]] = defaultdict(set)
+        self.running = RunningTurns()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -52,7 +54,8 @@ class LiveHub:
             if greeting.get("role") == "publish":
                 await self._take_in(reader)
             elif greeting.get("role") == "watch":
-                await self._hand_out(str(greeting.get("session", "")), reader, writer)
+                replay = greeting.get("replay") is True
+                await self._hand_out(str(greeting.get("session", "")), reader, writer, replay)
         except (OSError, ValueError, TimeoutError, AttributeError):
             pass  # a peer that does not speak the protocol, or has gone
         finally:
@@ -66,6 +69,7 @@ class LiveHub:
 
     def publish(self, event: LiveEvent) -> None:
         """To all watchers of its session, without waiting."""
+        self.running.note(event)
         raw = encode(event)
         for queue in list(self._watchers.get(event.session, ())):
             if queue.full():  # too slow: what waits is given up, a note and the end take its place
@@ -77,12 +81,16 @@ class LiveHub:
             else:
                 queue.put_nowait(raw)
 
-    async def _hand_out(self, session: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _hand_out(
+        self, session: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, replay: bool
+    ) -> None:
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING_EVENTS)
         self._watchers[session].add(queue)
         gone = asyncio.create_task(reader.read())  # ends when the watcher hangs up
         gone.add_done_callback(lambda _: queue.full() or queue.put_nowait(None))
         writer.write(b"{}\n")  # from here on nothing is missed
+        for event in self.running.of(session) if replay else ():
+            writer.write(encode(event))
         try:
             while (raw := await queue.get()) is not None:
                 writer.write(raw)

@@ -7,7 +7,7 @@ whole: see `agent_session/operations.py`.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -47,6 +47,7 @@ class Opened:
     earlier: tuple[str, ...] = ()  #: `<scoped id> <outcome> <turn>` of messages that an older turn answered
     gap: tuple[int, int] | None = None  #: lines that were lost to a restore, noted in this turn
     grants: tuple[str, ...] = ()  #: of the principal whose words opened the turn
+    spent: dict[str, int] = field(default_factory=lambda: dict[str, int]())  #: by the turn's earlier steps
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,17 @@ def _open_step(
     lost = [line for line in own if line.get("event") == L.GAP]
     noted = (int(lost[0]["from"]), int(lost[0]["to"])) if lost else None
     grants = next(tuple(line.get("grants") or ()) for line in own if line.get("role") == L.USER)
-    return Opened(n=n, seq=view.index.seq, earlier=tuple(earlier.values()), gap=noted, grants=grants)
+    spent = add_usage(*(cast(dict[str, int], line.get("usage") or {}) for line in own))
+    return Opened(n=n, seq=view.index.seq, earlier=tuple(earlier.values()), gap=noted, grants=grants, spent=spent)
+
+
+def add_usage(*usages: Mapping[str, int]) -> dict[str, int]:
+    """Tokens and cost of several answers together."""
+    total: dict[str, int] = {}
+    for usage in usages:
+        for name, value in usage.items():
+            total[name] = total.get(name, 0) + int(value)
+    return total
 
 
 def _fence(view: View, turn: str, proof: Proof) -> int:

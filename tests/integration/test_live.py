@@ -59,7 +59,7 @@ async def test_two_watchers_see_a_turn_as_it_happens_and_nothing_of_other_sessio
     assert first == second
     assert {event.session for event in first} == {key}
     kinds = [event.kind for event in first]
-    assert kinds[0] == "step"
+    assert kinds[:2] == ["turn_started", "step"]
     assert kinds.index("tool_started") < kinds.index("tool_output") < kinds.index("tool_finished")
     last_step = [event.text for event in first if event.kind == DELTA and event.step == 2]
     assert "".join(last_step) == reply.text
@@ -89,8 +89,7 @@ async def test_a_retry_tells_watchers_to_discard_what_they_saw(make_service: Cal
         services.call_model = breaks_once  # type: ignore[assignment]
         assert (await service.ask(fresh_key(), "remember it")).ok
     kinds = [event.kind for event in seen]
-    assert kinds[:3] == ["step", DELTA, RETRY]
-    assert "next try in" in seen[2].text
+    assert kinds[:4] == ["turn_started", "step", DELTA, RETRY]
 
 
 async def test_a_watcher_that_is_too_slow_is_dropped_with_a_note(hub: LiveHub, tmp_path: Path) -> None:
@@ -147,3 +146,32 @@ async def test_peers_that_speak_nonsense_are_hung_up_on(hub: LiveHub, tmp_path: 
         writer.write(greeting)
         assert await asyncio.wait_for(reader.read(), 10) == b""
         writer.close()
+
+
+async def test_a_watcher_that_comes_in_mid_turn_sees_what_the_turn_has_shown_so_far(
+    hub: LiveHub, tmp_path: Path
+) -> None:
+    def say(kind: str, **more: Any) -> None:
+        hub.publish(LiveEvent(session="s", kind=kind, turn="t-2", step=1, **more))
+
+    hub.publish(LiveEvent(session="s", kind="step", turn="t-1", step=1, text="an older turn"))
+    say("turn_started", text="hello", call="m1")
+    say("step")
+    say(DELTA, text="thrown away")
+    say(RETRY, text="again")
+    say("step")
+    for piece in ("one ", "two ", "three"):
+        say(DELTA, text=piece)
+    watcher = watch(tmp_path / "data", "s", replay=True)
+    seen = [(await anext(watcher)) for _ in range(4)]
+    say("turn_ended", outcome="answered")
+    seen.append(await anext(watcher))
+    await watcher.aclose()
+    assert [(event.kind, event.text) for event in seen] == [
+        ("turn_started", "hello"),
+        ("step", ""),
+        (RETRY, "again"),
+        (DELTA, "one two three"),
+        ("turn_ended", ""),
+    ]
+    assert hub.running.of("s") == []
