@@ -55,9 +55,10 @@ from agent_session.live.watch import watch
 from agent_session.paths import write_whole
 from agent_session.settings import Settings, load_settings
 from agent_session.transcript import spool
-from agent_session.transcript.lines import Line, calls_of
-from agent_session.transcript.reader import BadLine, backwards, read_all
+from agent_session.transcript.lines import Line
+from agent_session.transcript.reader import BadLine, read_all
 from agent_session.transcript.volume import WORKSPACE_FILE, Volume
+from agent_session.transcript.waiting_calls import waiting_calls
 from agent_session.waiting import QUERY_TIMEOUT_S, Waiter
 
 TASK_TIMEOUT = timedelta(seconds=5)  #: how soon a workflow task of a lost worker is given to another
@@ -190,15 +191,19 @@ class SessionClient:
         """Ask the session to continue as new at its next step boundary."""
         await self._handle_signal(key, "roll_over", None)
 
-    async def resolve(self, key: str, call: str, digest: str, decision: str, reason: str = "") -> None:
+    async def resolve(
+        self, key: str, call: str, digest: str, decision: str, reason: str = "", *, pattern: str = ""
+    ) -> None:
         """Decide on a tool call that asks: `allow` or `deny`, bound to what would run (`digest` of
-        `status().tools`)."""
+        `waiting_calls`). With `pattern`, also allow calls like it for the rest of the session; one that does
+        not cover this very call allows this call alone."""
         key = session_key(key)
         secret = self.volume.signing_key(self.settings.mac_key_file)
-        mac = sign_decision(secret, key, call, digest, decision, self.principal, self.grants)
-        given = Decision(decision=decision, principal=self.principal, grants=self.grants, mac=mac, reason=reason)
-        answer = {"call": call, **to_wire(given)}
-        await self._handle_signal(key, "resolve_approval", answer)
+        given = Decision(
+            decision=decision, principal=self.principal, grants=self.grants, reason=reason, pattern=pattern
+        )
+        signed = replace(given, mac=sign_decision(secret, key, call, digest, given))
+        await self._handle_signal(key, "resolve_approval", {"call": call, **to_wire(signed)})
 
     async def sessions(self, *, all: bool = False, limit: int = 1000) -> list[SessionRow]:
         """Sessions that live (or all that Temporal remembers), those that need a person first, then the
@@ -237,17 +242,9 @@ class SessionClient:
             write_whole(handle, WORKSPACE_FILE, str(path.resolve()).encode())
 
     def waiting_calls(self, key: str, status: Status) -> list[dict[str, str]]:
-        """The calls of `status` that wait for a person, with their arguments from the transcript."""
-        asking = {tool.call: tool for tool in status.tools if tool.state == "asks"}
-        found: list[dict[str, str]] = []
-        for line in backwards(self.volume, session_key(key)) if asking else ():
-            for call in calls_of(line):
-                if call["id"] in asking and call["id"] not in {one["call"] for one in found}:
-                    digest = asking[call["id"]].digest
-                    found.append({"call": call["id"], "tool": call["name"], "args": call["args"], "digest": digest})
-            if line.get("turn") != status.turn:
-                break
-        return found
+        """The calls of `status` that wait for a person: call, tool, args, digest, why it asks, and the pattern
+        that could be allowed for the session. Errors: VolumeUnavailable."""
+        return waiting_calls(self.volume, session_key(key), status)
 
     async def _message(
         self,

@@ -16,10 +16,11 @@ from typing import Any, Protocol, cast
 
 from agent_session.live.publisher import Live, NoLive
 from agent_session.models import Model, load_model
-from agent_session.models.base import ModelAnswer, Prompt
+from agent_session.models.base import Image, ModelAnswer, Prompt, image_type
 from agent_session.paths import folder, read_regular
 from agent_session.settings import BadSettings, Settings
 from agent_session.tools import Tool, Toolbox, ToolContext, load_toolbox
+from agent_session.transcript import spool
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import Proof
 from agent_session.transcript.reader import window
@@ -60,7 +61,14 @@ class Record(Protocol):
 
     async def catch_up(self, key: str, turn: str, after_seq: int) -> int: ...
     async def open_step(
-        self, key: str, turn: str, step: int, words: Sequence[Words], proof: Proof, gap: tuple[int, int] | None = None
+        self,
+        key: str,
+        turn: str,
+        step: int,
+        words: Sequence[Words],
+        proof: Proof,
+        gap: tuple[int, int] | None = None,
+        notes: Sequence[Line] = (),
     ) -> Opened: ...
     async def answer(
         self, key: str, turn: str, answer: Line, results: Sequence[Line], ended: Line | None, proof: Proof
@@ -69,6 +77,7 @@ class Record(Protocol):
     async def result(self, key: str, turn: str, result: Line, proof: Proof) -> Recorded: ...
     async def event(self, key: str, turn: str, line: Line, proof: Proof) -> int: ...
     async def close(self, key: str, turn: str, words: Sequence[Words], ended: Line, proof: Proof) -> Recorded: ...
+    async def speaker(self, key: str, turn: str) -> str: ...
     async def find_call(self, key: str, turn: str, step: int, index: int) -> tuple[Line, Line | None]: ...
 
 
@@ -85,6 +94,16 @@ class Services:
     run_tool: RunTool
     record: Record
     live: Live = field(default_factory=NoLive)
+    models: dict[str, Model] = field(default_factory=lambda: dict[str, Model]())
+
+    def model_for(self, choice: str) -> Model:
+        """The model that a person chose for a session; the configured one without a choice. Errors:
+        ModelFault (model_setup)."""
+        if choice in ("", self.model.name):
+            return self.model
+        if choice not in self.models:
+            self.models[choice] = load_model(self.settings, choice)
+        return self.models[choice]
 
 
 def load_services(settings: Settings) -> Services:
@@ -113,7 +132,10 @@ def _implementation(operation: str, name: str, services: Services) -> object:
 
 
 class DefaultBuildPrompt:
-    """Instructions, the workspace's AGENTS.md, and the transcript's window."""
+    """Instructions, the workspace's AGENTS.md, the transcript's window and the pictures in it."""
+
+    IMAGES = 8  #: of one prompt
+    IMAGE_BYTES, IMAGES_BYTES = 5 * 1024 * 1024, 16 * 1024 * 1024  #: of one, of all: what providers take
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -131,15 +153,40 @@ class DefaultBuildPrompt:
         if last_step:
             instructions += "\n\nThis is the last step of this turn: answer now with what you have."
         tools = [] if last_step else services.toolbox.offered()
-        return Prompt(instructions, lines, tools, key, turn, n, step)
+        return Prompt(instructions, lines, tools, key, turn, n, step, images=self._images(key, lines))
+
+    def _images(self, key: str, lines: list[Line]) -> dict[str, Image]:
+        """The newest pictures that people sent, by what their bytes are. One that is gone, damaged or no
+        picture is left out, and so are those of a turn whose request was refused: a picture that no
+        provider takes must not fail every turn after it (I6). Errors: VolumeUnavailable."""
+        refused = {line.get("turn") for line in lines if line.get("failure") == "bad_request"}
+        found: dict[str, Image] = {}
+        left = self.IMAGES_BYTES
+        for line in reversed(lines):
+            sent = cast(list[Line], line.get("attachments") or []) if line.get("turn") not in refused else []
+            for one in reversed(sent):
+                ref, size = str(one.get("ref", "")), str(one.get("size", ""))
+                too_big = size.isdecimal() and int(size) > min(self.IMAGE_BYTES, left)
+                is_picture = str(one.get("type", "")).startswith("image/")
+                if not is_picture or too_big or ref in found or len(found) >= self.IMAGES:
+                    continue
+                try:
+                    data = spool.get(self._services.volume, key, ref)
+                except (spool.BadReference, FileNotFoundError):
+                    continue
+                if (media_type := image_type(data)) and len(data) <= min(self.IMAGE_BYTES, left):
+                    found[ref] = Image(media_type, data)
+                    left -= len(data)
+        return found
 
 
 class DefaultCallModel:
     def __init__(self, services: Services) -> None:
-        self._model = services.model
+        self._services = services
 
     async def __call__(self, prompt: Prompt, on_text: Callable[[str], None]) -> ModelAnswer:
-        return await self._model.answer(prompt, on_text)
+        model = await asyncio.to_thread(self._services.model_for, prompt.model)
+        return await model.answer(prompt, on_text)
 
 
 class DefaultRunTool:

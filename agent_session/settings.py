@@ -7,7 +7,7 @@ unknown key or a bad value is one `BadSettings` that names key, value and origin
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -184,12 +184,18 @@ def default_data_dir() -> Path:
     return Path(base) / "agent-session"
 
 
-def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
-    """Read the tree. `flags` are nested like the tree. Errors: BadSettings."""
+def data_dir_of(flag: Path | None = None) -> Path:
+    """The data directory in force; also when nothing else of the settings can be used."""
+    found = Path(flag or os.environ.get(PREFIX + "DATA_DIR") or default_data_dir())
+    return found.expanduser().absolute()
+
+
+def load_settings(flags: Mapping[str, Any] | None = None, *, config: Path | None = None) -> Settings:
+    """Read the tree. `flags` are nested like the tree; `config` is read instead of the data directory's own
+    file. Errors: BadSettings."""
     given = {name: value for name, value in (flags or {}).items() if value is not None}
-    data_dir = Path(given.get("data_dir") or os.environ.get(PREFIX + "DATA_DIR") or default_data_dir())
-    given["data_dir"] = data_dir.expanduser().absolute()
-    config = given["data_dir"] / CONFIG_FILE
+    given["data_dir"] = data_dir_of(given.get("data_dir"))
+    config = config or given["data_dir"] / CONFIG_FILE
     _refuse_unknown_environment()
     from_file = _read_toml(config)
     if "data_dir" in from_file:
@@ -201,7 +207,7 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
     try:
         return Loaded(**given)
     except ValidationError as error:
-        raise BadSettings(_explain(error, config)) from None
+        raise BadSettings(explain(error.errors(), config)) from None
     except Exception as error:  # pydantic-settings: an environment value that is not the JSON it expects
         raise BadSettings(f"settings cannot be read: {error}") from None
 
@@ -228,27 +234,29 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise BadSettings(f"{path} is not valid TOML: {error}") from None
 
 
-def _explain(error: ValidationError, config: Path) -> str:
+def explain(errors: Sequence[Mapping[str, Any]], config: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """What pydantic found wrong, as key, value, reason and origin; a secret's value is left out."""
     problems: list[str] = []
-    for problem in error.errors():
+    for problem in errors:
         path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
         key = ".".join(path)
         secret = any(word in key for word in ("key", "token", "secret", "password"))
         value = "" if secret else f" = {problem['input']!r}"[:120]
         what = "is no setting" if problem["type"] == "extra_forbidden" else problem["msg"]
-        problems.append(f"{key}{value}: {what}\n  from: {_origin(path, config)}")
+        problems.append(f"{key}{value}: {what}\n  from: {_origin(path, config, environment)}")
     return "\n".join(problems)
 
 
-def _origin(path: list[str], config: Path) -> str:
+def _origin(path: list[str], config: Path, environment: Mapping[str, str]) -> str:
     for depth in range(len(path), 0, -1):
         name = PREFIX + "__".join(path[:depth]).upper()
-        if name in os.environ:
+        if name in environment:
             return f"environment {name}"
+    from agent_session.settings_tree import lines_of  # only when something is wrong
+
     try:
-        for number, line in enumerate(config.read_text().splitlines(), 1):
-            if line.split("=")[0].strip().strip('"') == path[-1]:
-                return f"{config} line {number}"
-        return str(config)
+        lines = lines_of(config.read_text())
     except OSError:
         return "flags"
+    number = next((lines[part] for n in range(len(path), 0, -1) if (part := tuple(path[:n])) in lines), 0)
+    return f"{config} line {number}" if number else str(config)

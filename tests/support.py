@@ -25,7 +25,7 @@ from agent_session.worker import channel_worker, session_worker
 from channels import load_channel
 
 #: short where a person would wait, so that a fault's whole story fits a test
-QUICK: dict[str, Any] = {"volume": {"catch_up_s": 0.5}}
+QUICK: dict[str, Any] = {"volume": {"catch_up_s": 0.5}, "tools": {"shell": {"sandbox": "none"}}}
 
 
 class Proven:
@@ -149,11 +149,16 @@ def fresh_key(name: str = "s") -> str:
     return f"{name}-{uuid.uuid4().hex[:8]}"
 
 
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {name: _merged(below[name], above[name]) for name in below if isinstance(above.get(name), dict)}
+    return {**below, **above, **both}
+
+
 def settings_for(folder: Path, address: str, **more: Any) -> Settings:
     """Settings of a service of its own on a shared Temporal server."""
     given: dict[str, Any] = json.loads(json.dumps(QUICK))
     for name, value in more.items():
-        given[name] = {**given.get(name, {}), **value} if isinstance(value, dict) else value
+        given[name] = _merged(given.get(name, {}), value) if isinstance(value, dict) else value
     return load_settings(
         {"data_dir": folder, "temporal": {"address": address}, "task_queue": f"q-{uuid.uuid4().hex[:8]}", **given}
     )

@@ -17,6 +17,7 @@ from agent_session.domain.outbox import Delivery
 from agent_session.domain.replies import FAILED
 from agent_session.domain.wire import Wire, from_wire
 from agent_session.settings import Settings
+from agent_session.transcript import spool
 from agent_session.transcript.reader import reply_of
 from agent_session.transcript.volume import Volume
 
@@ -68,6 +69,8 @@ class DeliverActivity:
             raise ApplicationError(kind, type=kind, non_retryable=isinstance(error, Refused | ValueError)) from None
 
     def _text_of(self, key: str, delivery: Delivery, scheduled: datetime) -> str:
+        if delivery.text_ref:
+            return spool.get(self._volume, key, delivery.text_ref).decode("utf-8", "replace")
         if delivery.outcome == FAILED:
             return FailureEnvelope(kind=delivery.failure, error_id=delivery.error_id).apology
         found = reply_of(self._volume, key, delivery.reply)

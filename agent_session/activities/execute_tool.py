@@ -8,18 +8,23 @@ effect that its attempt is still the current one.
 import asyncio
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
 from agent_session.activities.attempt import Run, StaleAttempt
-from agent_session.activities.judge import digest_of
-from agent_session.domain.authority import ALLOW, APPROVE_GRANT, SHELL_GRANT, decision_is_signed
+from agent_session.activities.permission import pattern_allowed, permission
+from agent_session.domain.authority import sign_place
 from agent_session.domain.ids import call_id
-from agent_session.domain.turns import ASK, RUN, ToolInput, ToolSummary
+from agent_session.domain.outbox import Delivery
+from agent_session.domain.patterns import AllowedPattern
+from agent_session.domain.turns import ToolInput, ToolSummary
+from agent_session.domain.wire import from_wire, to_wire
 from agent_session.live.events import TOOL_FINISHED, TOOL_OUTPUT, TOOL_STARTED, LiveEvent
 from agent_session.operations import Services, workspace_of
 from agent_session.tools import Tool, ToolContext, ToolError
 from agent_session.transcript import lines as L
+from agent_session.transcript import spool
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import VolumeFault
 from agent_session.transcript.recorder import INTERRUPTED_TEXT, Recorded
@@ -44,58 +49,44 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
     line, result = await services.record.find_call(request.key, request.turn, request.step, request.index)
     if result is not None:
         return _summary(Recorded(result, request.after_seq), began)
-    why = await asyncio.to_thread(refusal, services, request, line)
-    if why is None and line.get("verdict") == ASK:
-        await _record_decision(services, request, call, run)
+    permitted = await asyncio.to_thread(permission, services, request, line)
+    if permitted.outcome == "asks":
+        return ToolSummary(seq=request.after_seq, outcome="asks", digest=permitted.digest)
+    allows = {} if permitted.outcome else await _record_decision(services, request, call, line, run)
     tool = services.toolbox.find(str(line["name"]))
-    if why is None and tool is not None and tool.effects == "side_effects":
+    if not permitted.outcome and tool is not None and tool.effects == "side_effects":
         found = await services.record.started(request.key, request.turn, call, run.attempt, run)
         if found is not None:
             return _summary(found, began)
-    outcome = why if why is not None or tool is None else await _call(services, request, tool, line, call, run)
-    if outcome is not None:
-        ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word, ms=_ms_since(began))
-        services.live.publish(replace(ended, text=outcome.content[:OUTPUT_CHARS]))
-    return _summary(await _write(services, request, call, line, outcome or Outcome("refused", ""), run, began), began)
+    sent: list[Delivery] = []
+    outcome = Outcome(permitted.outcome, permitted.why)
+    if not permitted.outcome and tool is not None:
+        outcome = await _call(services, request, tool, line, call, run, sent)
+    ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word, ms=_ms_since(began))
+    services.live.publish(replace(ended, text=outcome.content[:OUTPUT_CHARS]))
+    sends = {"sends": [to_wire(one) for one in sent]} if sent and outcome.word == "ok" else {}
+    return _summary(await _write(services, request, line, outcome, run, began, allows | sends), began)
 
 
-def refusal(services: Services, request: ToolInput, line: Line) -> Outcome | None:
-    """Why the call must not run here and now; None when it may. Anything that differs from what was
-    judged, or weaker confinement than what a person allowed, is refused."""
-    name = str(line["name"])
-    why = services.toolbox.why_not(name)
-    if why:
-        return Outcome("refused", f"Not run: {why}.")
-    digest = digest_of(services, name, str(line["args"]), str(workspace_of(services.volume, request.key)))
-    if line.get("verdict") == RUN:
-        if services.toolbox.asks(name, (SHELL_GRANT,)):
-            return Outcome("refused", "Not run: on this worker the tool asks a person first. Call it again.")
-        return None
+async def _record_decision(services: Services, request: ToolInput, call: str, line: Line, run: Run) -> Line:
+    """The decision becomes an event of the transcript. Returns what it allows beyond this call, for the
+    result's line: a retry finds it there."""
     given = request.decision
-    key = services.volume.signing_key(services.settings.mac_key_file)
-    call = str(line["id"])
-    if given is None or not decision_is_signed(
-        key, request.key, call, str(line["digest"]), given.decision, given.principal, given.grants, given.mac
-    ):
-        return Outcome("denied", "Not run: nobody who may allow it has done so.")
-    if given.decision == ALLOW and APPROVE_GRANT not in given.grants:
-        return Outcome("denied", f"Not run: {given.principal} may not allow it.")
-    if given.decision != ALLOW:
-        return Outcome("denied", f"A person did not allow this call. {given.reason}".strip())
-    if digest != line["digest"]:
-        return Outcome("refused", "Not run: what would run here differs from what was allowed. Call it again.")
-    return None
-
-
-async def _record_decision(services: Services, request: ToolInput, call: str, run: Run) -> None:
-    assert request.decision is not None
-    line = L.event_line(
-        request.turn, L.APPROVAL, call=call, decision=request.decision.decision, principal=request.decision.principal
+    if given is None:
+        return {}
+    principal = await services.record.speaker(request.key, request.turn)
+    allowed = await asyncio.to_thread(pattern_allowed, services, request, line, principal)
+    pattern = {"allows": to_wire(allowed)} if allowed is not None else {}
+    event = L.event_line(
+        request.turn, L.APPROVAL, call=call, decision=given.decision, principal=given.principal, **pattern
     )
-    await services.record.event(request.key, request.turn, line, run)
+    await services.record.event(request.key, request.turn, event, run)
+    return pattern
 
 
-async def _call(services: Services, request: ToolInput, tool: Tool, line: Line, call: str, run: Run) -> Outcome:
+async def _call(
+    services: Services, request: ToolInput, tool: Tool, line: Line, call: str, run: Run, sent: list[Delivery]
+) -> Outcome:
     """Run it; whatever happens becomes words, except the loss of the right to act."""
     begun = replace(_live(request, TOOL_STARTED, line), text=str(line["args"])[:OUTPUT_CHARS])
     ctx = ToolContext(
@@ -106,6 +97,7 @@ async def _call(services: Services, request: ToolInput, tool: Tool, line: Line, 
         settings=services.settings.tools,
         model_name=services.model.name,
         before_effect=run.prove,
+        send=partial(_send, services, request.key, call, sent),
         on_output=lambda text: services.live.publish(replace(begun, kind=TOOL_OUTPUT, text=text[-OUTPUT_CHARS:])),
     )
     services.live.publish(begun)
@@ -135,17 +127,26 @@ def _live(request: ToolInput, kind: str, line: Line) -> LiveEvent:
     return LiveEvent(session=request.key, kind=kind, turn=request.turn, step=request.step, tool=tool, call=call)
 
 
+async def _send(services: Services, key: str, call: str, sent: list[Delivery], address: str, text: str) -> None:
+    """A message of a tool: its words go to the spool, the delivery to the workflow's outbox."""
+    secret = await asyncio.to_thread(services.volume.signing_key, services.settings.mac_key_file)
+    ref = await asyncio.to_thread(spool.put, services.volume, key, text.encode("utf-8", "replace"))
+    name = f"{call}-{len(sent)}" if sent else call
+    sent.append(Delivery(reply=name, address=address, mac=sign_place(secret, key, address), text_ref=ref))
+
+
 async def _write(
-    services: Services, request: ToolInput, call: str, line: Line, outcome: Outcome, run: Run, began: float
+    services: Services, request: ToolInput, line: Line, outcome: Outcome, run: Run, began: float, more: Line
 ) -> Recorded:
     """The effect has happened: retry the append alone while the volume is away."""
     result = L.result_line(
         request.turn,
-        call,
+        str(line["id"]),
         outcome.word,
         outcome.content,
         name=line["name"],
         duration_s=round(time.monotonic() - began, 3),
+        **more,
     )
     deadline, pause = time.monotonic() + services.settings.volume.patience_s, 0.2
     while True:
@@ -164,6 +165,8 @@ def _summary(recorded: Recorded, began: float) -> ToolSummary:
     return replace(
         ToolSummary(seq=recorded.seq, outcome=str(line.get("outcome", "ok")), size=size),
         duration_ms=_ms_since(began),
+        allowed=from_wire(AllowedPattern, line["allows"]) if line.get("allows") else None,
+        deliveries=tuple(from_wire(Delivery, one) for one in line.get("sends") or ()),
     )
 
 

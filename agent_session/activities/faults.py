@@ -4,6 +4,7 @@ Nothing of the exception's text travels (I2, I3): the log has it under the error
 retried after 0.2 s by the retry policy; faults ask for their own delay here.
 """
 
+import math
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -23,6 +24,7 @@ from agent_session.transcript.spool import BadReference
 from agent_session.transcript.volume import VolumeUnavailable
 
 MODEL_DELAY_S = 30.0
+RETRY_AFTER_S = 300.0  #: a provider that asks for more is asked again after this
 VOLUME_DELAY_S = 5.0
 INTERNAL_ATTEMPTS = 4
 LOST_WORKERS = 10
@@ -70,7 +72,8 @@ def _judge(error: Exception, faults: Faults, options: Options) -> tuple[str, flo
     """Class word, delay before the next attempt, and whether this was the last."""
     if isinstance(error, ModelFault):
         tried = faults.model + 1
-        delay = error.retry_after_s or min(MODEL_DELAY_S, 2.0 ** (tried - 1)) * random.uniform(1.0, 1.25)
+        asked = min(error.retry_after_s, RETRY_AFTER_S) * random.uniform(1.0, 1.1)  # not all sessions at once
+        delay = asked or min(MODEL_DELAY_S, 2.0 ** (tried - 1)) * random.uniform(1.0, 1.25)
         return error.kind, delay, not error.transient or tried >= options.model_attempts
     if isinstance(error, BadReference):
         return "unreadable", 0.0, True
@@ -84,6 +87,28 @@ def _judge(error: Exception, faults: Faults, options: Options) -> tuple[str, flo
         delay = min(VOLUME_DELAY_S, 0.5 * 2.0 ** min(faults.raised, 5))
         return "volume", delay, waited > options.volume_patience_s
     return "internal", 1.0, faults.raised + 1 >= INTERNAL_ATTEMPTS
+
+
+RETRIES = {
+    "rate_limit": "rate limited",
+    "overloaded": "the provider is overloaded",
+    "provider_error": "the provider failed",
+    "connection": "the provider could not be reached",
+    "time_out": "no answer in time",
+    "bad_answer": "the answer could not be read",
+    "volume": "the data volume is away",
+}  #: class words as watchers read them; anything else is a failure of ours
+
+
+def retry_text(kind: str, delay_s: float, coming: int) -> str:
+    """What a watcher reads while a step waits for its next try, which is the `coming` one."""
+    return f"{RETRIES.get(kind, 'something failed')}: retrying in {math.ceil(delay_s)} s ({ordinal(coming)} try)"
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
 
 
 def give_up_on_lost_workers(faults: Faults) -> bool:

@@ -16,11 +16,13 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
+from agent_session.activities.answer_aside import answer_aside
 from agent_session.activities.attempt import Faults, Run, Runs, faults_so_far
 from agent_session.activities.execute_tool import run_call
-from agent_session.activities.faults import ForeignSession, WorkerLost, failure_of, give_up_on_lost_workers
+from agent_session.activities.faults import ForeignSession, WorkerLost, failure_of, give_up_on_lost_workers, retry_text
 from agent_session.activities.llm_chat import take_step
 from agent_session.activities.record_turn import close_turn
+from agent_session.domain.asides import AsideInput
 from agent_session.domain.ids import call_id, workflow_id
 from agent_session.domain.options import Options
 from agent_session.domain.turns import CloseInput, StepInput, ToolInput
@@ -59,7 +61,7 @@ class SessionActivities:
         self._runs = Runs(client)
 
     def all(self) -> list[Callable[..., Any]]:
-        return [self.llm_chat, self.execute_tool, self.record_turn, self.spill, self.load_spilled]
+        return [self.llm_chat, self.execute_tool, self.record_turn, self.answer_aside, self.spill, self.load_spilled]
 
     @activity.defn(name="llm_chat")
     async def llm_chat(self, raw: Wire) -> Wire:
@@ -90,6 +92,16 @@ class SessionActivities:
 
         name = f"{request.key}\n{request.turn}/close"
         return await self._do(request.key, name, f"{request.turn}/close", work, patience_s=NO_LIMIT_S)
+
+    @activity.defn(name="answer_aside")
+    async def answer_aside(self, raw: Wire) -> Wire:
+        """Answer a message beside the turns."""
+        request = from_wire(AsideInput, raw)
+
+        async def work(run: Run) -> Wire:
+            return to_wire(await answer_aside(self._services, request))
+
+        return await self._do(request.key, f"{request.key}\naside/{activity.info().activity_id}", "aside", work)
 
     @activity.defn(name="spill")
     async def spill(self, raw: Wire) -> str:
@@ -147,5 +159,5 @@ class SessionActivities:
         if activity.info().activity_type != "llm_chat" or failure.non_retryable:
             return
         delay = failure.next_retry_delay
-        text = f"{failure.type}: next try in {delay.total_seconds() if delay else 0:.0f} s"
+        text = retry_text(failure.type or "", delay.total_seconds() if delay else 0.0, activity.info().attempt + 1)
         self._services.live.publish(LiveEvent(session=key, kind=RETRY, turn=correlation.partition("/")[0], text=text))

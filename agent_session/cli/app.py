@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent_session.cli import look, service, talk
+from agent_session.cli import config, demo, look, service, talk
 
 app = typer.Typer(
     name="agent-session",
@@ -35,7 +35,12 @@ COMMANDS = {
     "worker": service.worker,
     "init": service.init,
     "logs": service.logs,
+    "config": config.config,
+    "demo": demo.demo,
 }
 
 for name, command in COMMANDS.items():
-    app.command(name)(command)
+    if isinstance(command, typer.Typer):
+        app.add_typer(command, name=name)
+    else:
+        app.command(name)(command)

@@ -32,6 +32,7 @@ def message_of(error: BaseException) -> str:
     from agent_session.client import SessionError
     from agent_session.connection import Unreachable
     from agent_session.models.base import ModelFault
+    from agent_session.ops.demo import DemoFailed
     from agent_session.ops.embedded import NoTemporalBinary
     from agent_session.ops.owner import OwnedByAnother
     from agent_session.settings import BadSettings
@@ -40,7 +41,7 @@ def message_of(error: BaseException) -> str:
 
     own = (
         SessionError, Unreachable, ModelFault, NoTemporalBinary, OwnedByAnother, BadSettings, BadTool,
-        NotAVolume, Unproven, ValueError, TimeoutError,
+        NotAVolume, Unproven, DemoFailed, ValueError, TimeoutError,
     )  # fmt: skip
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         named = f"{error.filename}: {error.strerror}" if error.filename else str(error)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, settings_from
-from agent_session.domain.status import Status
+from agent_session.domain.status_words import status_lines
 from agent_session.settings import Settings
 from agent_session.transcript.lines import Line, calls_of
 from agent_session.transcript.reader import BadLine
@@ -41,43 +41,7 @@ async def _status(settings: Settings, session: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        print("\n".join(status_lines(found)))
-
-
-def status_lines(status: Status) -> list[str]:
-    """What a person at 3 a.m. reads: what it does, what waits, what went wrong."""
-    head = f"{status.key} · {status.state}"
-    if status.turn:
-        head += f" {_ago(status.since_s)} · turn {status.n or '?'}, step {status.step} ({status.turn})"
-    lines = [f"{head} · {status.model}" if status.model else head]
-    if status.answered_by != "worker":
-        lines.append("  no worker answers; this is what Temporal itself knows")
-    for tool in status.tools:
-        lines.append(
-            f"  {'?' if tool.state == 'asks' else '⚙'} {tool.tool}  {tool.state} {_ago(tool.since_s)}  {tool.call}"
-        )
-    if status.queue or status.deliveries:
-        lines.append(f"  queue {status.queue} · deliveries {status.deliveries}")
-    if status.deliveries_dropped:
-        lines.append(f"  {status.deliveries_dropped} deliveries were dropped: their channel stayed away too long")
-    tokens = f"{status.input_tokens + status.output_tokens} tokens"
-    lines.append(
-        f"  {status.turns} turns · {status.turns_in_run} in this run · {status.roll_overs} roll-overs · {tokens}"
-    )
-    if status.last_reply:
-        lines.append(f"  last reply ({status.last_outcome}): {status.last_reply[:300]}")
-    if status.last_error:
-        lines.append(
-            f"  last error {_ago(status.last_error_s)} ago: {status.last_error}, "
-            f"agent-session logs --id {status.last_error_id}"
-        )
-    return lines
-
-
-def _ago(since_s: int) -> str:
-    minutes, seconds = divmod(max(0, int(time.time()) - since_s), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
+        print("\n".join(status_lines(found, int(time.time()))))
 
 
 def sessions(
@@ -101,7 +65,7 @@ async def _sessions(settings: Settings, as_json: bool, all: bool, *, states: boo
         return
     if states and rows and asked:
         for status in asked:
-            print(status_lines(status)[0])
+            print(status_lines(status, int(time.time()))[0])
         rows = rows[STATES_SHOWN:]
     for row in rows:
         state = "live" if row.running else "closed"

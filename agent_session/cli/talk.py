@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import uuid
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,11 @@ from agent_session.settings import Settings
 if TYPE_CHECKING:
     from agent_session.client import Reply, SessionClient
 
+OFFLINE_HELP = (
+    "  it answers by rule: run <command>, read <path>, remember …, what did I say?",
+    "  /help says what else this chat understands",
+)
+
 
 def chat(
     session: Annotated[str, typer.Argument(help="The session's key.")] = "main",
@@ -24,6 +30,7 @@ def chat(
     workspace: Annotated[
         Path | None, typer.Option("--workspace", help="Folder that the session's tools work in, from now on.")
     ] = None,
+    attach: Annotated[list[Path] | None, typer.Option(help="Attach a file to the first message (repeatable).")] = None,
 ) -> None:
     """Talk to a session. Starts the service when none runs; it ends 10 s after the last chat.
 
@@ -31,25 +38,40 @@ def chat(
     come; replies go to stdout, errors to stderr. Exit: 0 at the end of input, 1 when a message failed.
     """
     settings = settings_from(data_dir, address)
-    if not run(_chat(settings, session, workspace)):
+    _check_files(attach or [])
+    if not run(_chat(settings, session, workspace, attach or [])):
         raise typer.Exit(1)
 
 
-async def _chat(settings: Settings, session: str, workspace: Path | None) -> bool:
+def _check_files(paths: list[Path]) -> None:
+    """Before anything is started. Errors: ValueError."""
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"--attach {path} is no file: name one that exists")
+        with path.open("rb"):
+            pass  # readable, or the error names it
+
+
+async def _chat(settings: Settings, session: str, workspace: Path | None, attach: list[Path]) -> bool:
     from agent_session.domain.ids import session_key
     from agent_session.models import load_model, model_name
     from agent_session.models.offline import HINT
     from agent_session.ops.attach import attached
-    from channels.cli import CliChannel, TerminalChannel
+    from agent_session.terminal.channel import TerminalChannel
+    from agent_session.terminal.spinner import with_spinner
+    from channels.cli import CliChannel
 
     key = session_key(session)
     if workspace is not None and not workspace.is_dir():
         raise ValueError(f"--workspace {workspace} is no folder")
+    someone = sys.stdin is not None and sys.stdin.isatty()
     if model_name(settings) == "offline":
-        say(HINT)
+        say("\n".join([HINT, *OFFLINE_HELP]) if someone else HINT)
     load_model(settings)
-    channel = TerminalChannel(key) if sys.stdin.isatty() else CliChannel(key)
-    async with attached(settings, channel=channel.name, start=True) as client:
+    channel = TerminalChannel(key, attach) if someone else CliChannel(key, attach)
+    async with AsyncExitStack() as stack:
+        service = attached(settings, channel=channel.name, start=True)
+        client = await with_spinner("starting the service", stack.enter_async_context(service))
         if workspace is not None:
             client.use_workspace(key, workspace)
         await channel.run(client)
@@ -136,27 +158,37 @@ async def _reply_unless_it_asks(client: "SessionClient", session: str, id: str, 
 def run_once(
     text: Annotated[str, typer.Argument(help="The message; - reads it from standard input.")],
     session: Annotated[str, typer.Option("--session", help="Keep the transcript under this key.")] = "",
+    stdin: Annotated[
+        bool | None,
+        typer.Option("--stdin/--no-stdin", help="Add standard input to the message (default: if piped in)."),
+    ] = None,
     data_dir: DataDir = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Run one message as a workflow of its own and print the answer.
 
-    With --session the transcript is kept, so memory persists from run to run; a key whose session is
-    live is refused. Exit: 0 answered, 1 not answered.
+    What is piped in is added to the message: cat log | agent-session run "why?". With --session the
+    transcript is kept, so memory persists from run to run; a key whose session is live is refused.
+    Exit: 0 answered, 1 not answered.
     """
+    from agent_session.terminal.standard_input import piped, with_input
+
     settings = settings_from(data_dir, address)
-    text = sys.stdin.read() if text == "-" else text
+    text = sys.stdin.read() if text == "-" else with_input(text, piped(stdin, say))
     if not run(_run_once(settings, text, session, as_json)):
         raise typer.Exit(1)
 
 
 async def _run_once(settings: Settings, text: str, session: str, as_json: bool) -> bool:
     from agent_session.ops.attach import attached
+    from agent_session.terminal.spinner import with_spinner
     from channels.cli import show
 
-    async with attached(settings, channel="cli", start=True) as client:
-        reply = await client.run_once(text, session)
+    async with AsyncExitStack() as stack:
+        service = attached(settings, channel="cli", start=True)
+        client = await with_spinner("starting the service", stack.enter_async_context(service))
+        reply = await with_spinner("working", client.run_once(text, session))
         print_json(reply) if as_json else show(reply)
         return reply.ok
 

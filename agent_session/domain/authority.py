@@ -11,6 +11,8 @@ import json
 from dataclasses import replace
 
 from agent_session.domain.messages import InboundMessage
+from agent_session.domain.patterns import AllowedPattern
+from agent_session.domain.turns import Decision
 
 ALLOW, DENY = "allow", "deny"
 APPROVE_GRANT, SHELL_GRANT = "approve", "shell"
@@ -35,17 +37,25 @@ def place_is_signed(key: bytes, session: str, address: str, mac: str) -> bool:
     return hmac.compare_digest(mac, sign_place(key, session, address))
 
 
-def sign_decision(
-    key: bytes, session: str, call: str, digest: str, decision: str, principal: str, grants: tuple[str, ...]
-) -> str:
+def sign_decision(key: bytes, session: str, call: str, digest: str, decision: Decision) -> str:
     """A person's answer on one tool call, bound to what exactly would run (`digest`)."""
-    return _mac(key, "decision", session, call, digest, decision, principal, list(grants))
+    what = (decision.decision, decision.principal, list(decision.grants))
+    more = (decision.pattern,) if decision.pattern else ()
+    return _mac(key, "decision", session, call, digest, *what, *more)
 
 
-def decision_is_signed(
-    key: bytes, session: str, call: str, digest: str, decision: str, principal: str, grants: tuple[str, ...], mac: str
-) -> bool:
-    return hmac.compare_digest(mac, sign_decision(key, session, call, digest, decision, principal, grants))
+def decision_is_signed(key: bytes, session: str, call: str, digest: str, decision: Decision) -> bool:
+    return hmac.compare_digest(decision.mac, sign_decision(key, session, call, digest, decision))
+
+
+def sign_pattern(key: bytes, session: str, allowed: AllowedPattern) -> AllowedPattern:
+    """A worker that has checked the decision says that calls like this may run."""
+    what = (allowed.tool, allowed.pattern, allowed.principal, allowed.confinement)
+    return replace(allowed, mac=_mac(key, "allowed", session, *what))
+
+
+def pattern_is_signed(key: bytes, session: str, allowed: AllowedPattern) -> bool:
+    return hmac.compare_digest(allowed.mac, sign_pattern(key, session, allowed).mac)
 
 
 def _message_mac(key: bytes, session: str, message: InboundMessage) -> str:

@@ -145,6 +145,10 @@ class Inbox:
             self.people.take({message.scoped for message in taken})
         return tuple(taken)
 
+    def aside(self, message: InboundMessage) -> None:
+        """It is answered beside the turns; until then its id is known."""
+        self._pending.setdefault(message.scoped, []).append(message.mac)
+
     def answered(self, scoped_ids: Iterable[str]) -> None:
         """Their turn has ended: from here on the answered window knows them."""
         for scoped in scoped_ids:

@@ -19,6 +19,7 @@ class Delivery:
     outcome: str = "answered"
     failure: str = ""  #: class word, so that an apology needs no volume (I6)
     error_id: str = ""
+    text_ref: str = ""  #: words of their own in the spool, not a turn's reply
 
     @property
     def channel(self) -> str:

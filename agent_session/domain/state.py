@@ -7,7 +7,9 @@ so fields are added with a default that means "as before" (I8).
 from dataclasses import dataclass, field
 
 from agent_session.domain.inbox import CarriedInbox
+from agent_session.domain.messages import InboundMessage
 from agent_session.domain.outbox import Delivery
+from agent_session.domain.patterns import AllowedPattern
 from agent_session.domain.replies import CarriedReplies
 from agent_session.domain.turns import OpenTurn
 
@@ -40,4 +42,10 @@ class SessionState:
     last_error_s: int = 0
     closing: bool = False
     needs: str = ""  #: value of the search attribute: approval, failed or empty
+    asides: tuple[InboundMessage, ...] = ()  #: to be answered beside the turns
+    allowed: tuple[AllowedPattern, ...] = ()
+    choice: str = ""  #: the model that a person chose; empty: the configured one
+    fresh: bool = False  #: the next turn begins anew
+    chosen: bool = False  #: `choice` is not in the transcript yet
+    shell: str = ""  #: how commands are confined, for status
     options: dict[str, int] = field(default_factory=lambda: dict[str, int]())  #: see `domain.options`

@@ -41,6 +41,9 @@ class Status:
     last_error_id: str = ""
     last_error_s: int = 0
     model: str = ""
+    choice: str = ""  #: the model that a person chose for this session; empty: the configured one
+    shell: str = ""  #: how shell commands are confined
+    allowed: tuple[str, ...] = ()  #: patterns that a person allowed for this session
     build_id: str = ""
     run_id: str = ""
     closing: bool = False

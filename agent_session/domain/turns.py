@@ -5,6 +5,8 @@ conversation (I2). It is carried over roll-over at any step boundary (I7).
 from dataclasses import dataclass
 
 from agent_session.domain.messages import InboundMessage
+from agent_session.domain.outbox import Delivery
+from agent_session.domain.patterns import AllowedPattern
 
 MODEL, TOOLS, CLOSING = "model", "tools", "closing"  #: where in a step a turn stands
 RUN, ASK, REFUSE = "run", "ask", "refuse"  #: policy's verdict on a tool call
@@ -19,6 +21,7 @@ class Decision:
     grants: tuple[str, ...] = ()
     mac: str = ""
     reason: str = ""
+    pattern: str = ""  #: also allow calls like this one, for the rest of the session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class ToolCall:
     timeout_s: int = 600
     parallel: bool = True
     decision: Decision | None = None
+    done: bool = False  #: its result is recorded; another call of the step may still be asked about
     started_s: int = 0  #: when it began to run, seconds since the epoch, for status
 
 
@@ -77,6 +81,10 @@ class StepAnswer:
     cached_tokens: int = 0
     cost_microusd: int = 0
     model: str = ""
+    shell: str = ""  #: how commands are confined, when it differs from what was known
+    card_ref: str = ""  #: the request for a decision, in the spool, for a place that is pushed to
+    recalled: tuple[AllowedPattern, ...] = ()  #: patterns that the transcript has from before this workflow
+    choice: str = ""  #: likewise the model that was chosen
     options: dict[str, int] | None = None  #: time-outs and limits, when they differ from those in force
 
 
@@ -85,9 +93,12 @@ class ToolSummary:
     """What `execute_tool` returns."""
 
     seq: int = 0
-    outcome: str = "ok"  #: ok, error, interrupted, cancelled, refused, denied
+    outcome: str = "ok"  #: ok, error, interrupted, cancelled, refused, denied; asks: not run, see `digest`
     size: int = 0
     duration_ms: int = 0
+    digest: str = ""  #: with outcome asks: what would run here differs from what was allowed
+    allowed: AllowedPattern | None = None  #: the person's decision allows more than this call
+    deliveries: tuple[Delivery, ...] = ()  #: messages that the tool sends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +125,13 @@ class StepInput:
     after_seq: int = 0
     model: str = ""  #: the one last used, so that only a change is returned
     options: dict[str, int] | None = None  #: those in force, for the same reason
+    shell: str = ""  #: likewise
+    allowed: tuple[AllowedPattern, ...] = ()  #: for this session
+    choice: str = ""  #: the model that a person chose for this session; empty: the configured one
+    fresh: bool = False  #: the talk begins anew with this turn
+    chosen: bool = False  #: `choice` is new with this turn
+    pushed: bool = False  #: the turn's place is pushed to: a request for a decision goes there
+    recall: bool = False  #: the first turn of a workflow: the transcript may know patterns and a model
 
 
 @dataclass(frozen=True, kw_only=True)

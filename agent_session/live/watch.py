@@ -15,7 +15,8 @@ async def watch(
     data_dir: Path, session: str, ready: asyncio.Event | None = None, *, replay: bool = False
 ) -> AsyncGenerator[LiveEvent]:
     """Events of one session from now on, with `replay` those of the running turn first; ends when the relay
-    ends or this watcher was too slow. `ready` is set once nothing more can be missed. Errors: OSError where nothing serves `live.sock`."""
+    ends or this watcher was too slow. `ready` is set once nothing more can be missed. Errors: OSError where
+    nothing serves `live.sock`."""
     with socket_address(data_dir) as address:
         reader, writer = await asyncio.open_unix_connection(address, limit=LINE_BYTES)
     try:

@@ -27,9 +27,9 @@ def model_name(settings: Settings, environment: Mapping[str, str] = os.environ) 
     return "offline"
 
 
-def load_model(settings: Settings) -> Model:
-    """Errors: ModelFault (model_setup) that says what to set."""
-    name = model_name(settings)
+def load_model(settings: Settings, name: str = "") -> Model:
+    """The configured model, or the one named. Errors: ModelFault (model_setup) that says what to set."""
+    name = name or model_name(settings)
     prefix = name.partition(":")[0]
     factories = _factories()
     factory = factories.get(prefix) or factories["*"]

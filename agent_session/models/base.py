@@ -4,7 +4,7 @@ A model knows nothing of Temporal or the transcript's file; it gets lines and gi
 are `ModelFault`s with a class word of `domain.failures`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,30 @@ class ToolSpec:
     schema: dict[str, Any]
 
 
+def _say_nothing(text: str) -> None:
+    return
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture that a person sent."""
+
+    media_type: str
+    data: bytes = field(repr=False)
+
+
+def image_type(data: bytes) -> str:
+    """The media type of a picture that models take, by its first bytes; empty for anything else. What a
+    sender claims is no guide: a provider refuses a picture whose type is not what it says."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "image/png"
+    if data[:3] == b"\xff\xd8\xff":
+        return "image/jpeg"
+    if data[:6] in (b"GIF87a", b"GIF89a"):
+        return "image/gif"
+    return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else ""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """All that a model call needs. `lines` are transcript lines, oldest first; `tools` is empty at the
@@ -32,6 +56,10 @@ class Prompt:
     turn: str
     n: int
     step: int
+    model: str = ""  #: chosen by a person for this session; empty: the configured one
+    images: Mapping[str, Image] = field(default_factory=lambda: dict[str, Image]())  #: by an attachment's `ref`
+    on_wait: Callable[[str], None] = field(default=_say_nothing, compare=False, repr=False)
+    #: gets a sentence for watchers when the request must wait before it is sent
 
 
 @dataclass(frozen=True)

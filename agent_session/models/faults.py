@@ -47,4 +47,7 @@ def fault_of(error: Exception, model: str) -> ModelFault:
         return ModelFault("time_out", message, transient=True)
     if isinstance(error, OSError) or "httpx" in type(error).__module__ or "anyio" in type(error).__module__:
         return ModelFault("connection", message, transient=True)
+    if "botocore" in type(error).__module__:  # Bedrock's client has its own
+        kind = "authentication" if "Credential" in type(error).__name__ else "model_setup"
+        return ModelFault(kind, message, transient=False)
     return ModelFault("bad_answer", message, transient=True)

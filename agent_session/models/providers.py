@@ -1,101 +1,163 @@
 """Every provider of pydantic-ai behind the engine's protocol: its direct API, streamed.
 
-The provider's client does not retry by itself (Temporal does), so one attempt is one request. Tool
-call ids are ours on the way out; the provider's own are kept in the answer's parts.
+The provider's client does not retry by itself (Temporal does), so one attempt is one request. Requests
+pass the worker's limiter first. Tool call ids are ours on the way out; the provider's own are kept in the
+answer's parts. Must not read the volume or know of Temporal.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from agent_session.domain.ids import call_id
-from agent_session.models.base import Line, Model, ModelAnswer, ModelFault, Prompt, RequestedCall
+import orjson
+
+from agent_session.models.base import Model, ModelAnswer, ModelFault, Prompt, RequestedCall
+from agent_session.models.build import address_of, build_model, provider_of
+from agent_session.models.conversation import messages_of
 from agent_session.models.faults import fault_of
+from agent_session.models.limiter import LONGEST_WAIT_S, Entry, Limiter, TooLong, limiter_of
+from agent_session.models.prices import cost_microusd, is_own_server
 from agent_session.settings import Settings
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import ModelMessage, ModelRequest, ModelResponse, ToolCallPart
-    from pydantic_ai.models import Model as ProviderModel
+    from pydantic_ai.messages import ModelResponse, ToolCallPart
+    from pydantic_ai.settings import ModelSettings
 
 PREFIXES = ("*",)  #: whatever no other file of this folder claims
+CACHE_KEYS = {
+    **dict.fromkeys(("openai", "openai-chat", "openai-responses", "azure"), "openai_prompt_cache_key"),
+    "mistral": "mistral_prompt_cache_key",
+}  #: requests with the same key reach the same cache of the provider's
+CHARS_PER_TOKEN, IMAGE_TOKENS, USUAL_ANSWER_TOKENS = 4, 1_500, 1_000  #: rough; settled with the true usage
 
 
 class ProviderBackedModel:
     """One pydantic-ai model, shared by all sessions of the worker."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Settings, limiter: Limiter | None = None) -> None:
         self.name = name
-        self._settings = settings.model
-        self._model = _build(name, settings)
+        self._settings = limits = settings.model
+        self._model = build_model(name, settings)
+        self._provider = provider_of(name)
+        self._limiter = limiter or limiter_of(
+            self._provider, limits.base_url, limits.requests_per_minute, limits.tokens_per_minute
+        )
+        self._address = address_of(self._model)
+        self._sees = bool(self._model.profile.get("supports_image_input", True))
 
     async def warm(self) -> None:
+        from pydantic_ai.messages import ModelResponse
+
         importlib.import_module("pydantic_ai.direct")  # the first import costs about 100 ms
+        self._cost_of(ModelResponse(parts=[]))  # the first price list likewise costs about 30 ms
 
     async def answer(self, prompt: Prompt, on_text: Callable[[str], None]) -> ModelAnswer:
         from pydantic_ai.direct import model_request_stream
         from pydantic_ai.models import ModelRequestParameters
-        from pydantic_ai.settings import ModelSettings
         from pydantic_ai.tools import ToolDefinition
 
         tools = [
             ToolDefinition(name=tool.name, description=tool.description, parameters_json_schema=tool.schema)
             for tool in prompt.tools
         ]
+        async with self._admitted(prompt) as entry:
+            try:
+                async with model_request_stream(
+                    self._model,
+                    messages_of(prompt, self.name, sees=self._sees),
+                    model_settings=self._model_settings(prompt.session),
+                    model_request_parameters=ModelRequestParameters(function_tools=tools),
+                ) as stream:
+                    async for event in stream:
+                        if text := _text_of(event):
+                            on_text(text)
+                    response = stream.get()
+            except Exception as error:
+                raise fault_of(error, self.name) from error
+            if used := response.usage.total_tokens:
+                self._limiter.settle(entry, used)
+            return self._answer_of(response)
+
+    @asynccontextmanager
+    async def _admitted(self, prompt: Prompt) -> AsyncGenerator[Entry]:
+        """Wait for the worker's limits; a provider that says "not before" is believed for all sessions."""
+        longest = min(LONGEST_WAIT_S, self._settings.timeout_s / 2)  # the wait must leave time for the answer
         try:
-            async with model_request_stream(
-                self._model,
-                _messages(prompt, self.name),
-                model_settings=ModelSettings(
-                    max_tokens=self._settings.max_output_tokens, timeout=float(self._settings.timeout_s)
-                ),
-                model_request_parameters=ModelRequestParameters(function_tools=tools),
-            ) as stream:
-                async for event in stream:
-                    if text := _text_of(event):
-                        on_text(text)
-                response = stream.get()
-        except Exception as error:
-            raise fault_of(error, self.name) from error
-        return _answer(response, self.name)
+            entry = await self._limiter.admit(self._estimate(prompt), prompt.on_wait, longest)
+        except TooLong as error:
+            raise ModelFault(
+                "rate_limit", f"{self.name}: {error}", transient=True, retry_after_s=error.wait_s
+            ) from error
+        try:
+            yield entry
+        except ModelFault as fault:
+            if fault.kind in ("rate_limit", "overloaded"):
+                self._limiter.settle(entry, 0)
+                if fault.retry_after_s:
+                    self._limiter.pause(fault.retry_after_s)
+            raise
+
+    def _estimate(self, prompt: Prompt) -> int:
+        if not self._settings.tokens_per_minute:
+            return 0
+        chars = len(prompt.instructions) + sum(
+            len(str(line.get("content", ""))) + len(str(line.get("tool_calls", ""))) for line in prompt.lines
+        )
+        chars += sum(len(orjson.dumps(tool.schema)) + len(tool.description) for tool in prompt.tools)
+        expected = min(self._settings.max_output_tokens, USUAL_ANSWER_TOKENS)
+        return chars // CHARS_PER_TOKEN + IMAGE_TOKENS * len(prompt.images) + expected
+
+    def _model_settings(self, session: str) -> ModelSettings:
+        """`cache` is pydantic-ai's own: it marks instructions, tools and the talk so far where the provider
+        wants marks. A compatible server of somebody else's may refuse a field that it does not know, so the
+        cache key goes to known providers only."""
+        limits = self._settings
+        made: dict[str, Any] = {
+            "max_tokens": limits.max_output_tokens,
+            "timeout": float(limits.timeout_s),
+            "cache": limits.cache,
+        }
+        if limits.cache and (key := CACHE_KEYS.get(self._provider)) and is_own_server(self._address):
+            made[key] = hashlib.sha256(session.encode()).hexdigest()[:32]
+        return cast("ModelSettings", made)
+
+    def _answer_of(self, response: ModelResponse) -> ModelAnswer:
+        from pydantic_ai.messages import ModelMessagesTypeAdapter, TextPart, ToolCallPart
+
+        calls = [
+            RequestedCall(part.tool_name, _args_of(part), part.tool_call_id)
+            for part in response.parts
+            if isinstance(part, ToolCallPart)
+        ]
+        text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
+        if response.finish_reason == "content_filter" and not calls:
+            raise ModelFault("content_filter", f"{self.name}: the answer was stopped", transient=False)
+        if not calls and not text.strip():
+            raise ModelFault("bad_answer", f"{self.name} answered with nothing", transient=True)
+        dumped = cast(list[Any], ModelMessagesTypeAdapter.dump_python([response], mode="json"))
+        usage = response.usage
+        return ModelAnswer(
+            text,
+            calls,
+            usage.input_tokens,
+            usage.output_tokens,
+            dumped[0]["parts"],
+            self.name,
+            usage.cache_read_tokens,
+            self._cost_of(response),
+        )
+
+    def _cost_of(self, response: ModelResponse) -> int:
+        return cost_microusd(response, self._model.model_name, self._address, self._model.system)
 
 
 def create(name: str, settings: Settings) -> Model:
     """Errors: ModelFault (model_setup)."""
     return ProviderBackedModel(name, settings)
-
-
-def _build(name: str, settings: Settings) -> ProviderModel:
-    try:
-        from pydantic_ai.models import infer_model
-        from pydantic_ai.providers import infer_provider_class
-
-        def provider(kind: str) -> Any:
-            kwargs: dict[str, Any] = {}
-            if settings.model.base_url:
-                kwargs["base_url"] = settings.model.base_url
-            return _without_retries(infer_provider_class(kind)(**kwargs))
-
-        return infer_model(name, provider)
-    except ImportError as error:
-        extra = name.partition(":")[0]
-        raise ModelFault(
-            "model_setup",
-            f"model.name {name!r} needs a package that is not installed: "
-            f'pip install "pydantic-ai-slim[{extra}]" ({error})',
-            transient=False,
-        ) from error
-    except Exception as error:
-        advice = str(error).split(" or ")[0]  # the rest is advice for programmers of that library
-        raise ModelFault("model_setup", f"model.name {name!r} cannot be used: {advice}", transient=False) from error
-
-
-def _without_retries(provider: Any) -> Any:
-    client = getattr(provider, "client", None)
-    if hasattr(client, "max_retries"):
-        cast(Any, client).max_retries = 0
-    return provider
 
 
 def _text_of(event: Any) -> str:
@@ -108,77 +170,6 @@ def _text_of(event: Any) -> str:
     return ""
 
 
-def _answer(response: ModelResponse, name: str) -> ModelAnswer:
-    from pydantic_ai.messages import ModelMessagesTypeAdapter, TextPart, ToolCallPart
-
-    calls = [
-        RequestedCall(part.tool_name, _args_of(part), part.tool_call_id)
-        for part in response.parts
-        if isinstance(part, ToolCallPart)
-    ]
-    text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
-    if not calls and not text.strip():
-        raise ModelFault("bad_answer", f"{name} answered with nothing", transient=True)
-    dumped = cast(list[Any], ModelMessagesTypeAdapter.dump_python([response], mode="json"))
-    usage = response.usage
-    return ModelAnswer(text, calls, usage.input_tokens, usage.output_tokens, dumped[0]["parts"], name)
-
-
 def _args_of(part: ToolCallPart) -> str:
     """The arguments as the model wrote them, also where they do not parse: our tools say what is wrong."""
     return part.args if isinstance(part.args, str) else part.args_as_json_str()
-
-
-def _messages(prompt: Prompt, name: str) -> list[ModelMessage]:
-    """Transcript lines as the provider's conversation: requests and responses in turn."""
-    from pydantic_ai.messages import ModelRequest, ModelResponse, ToolReturnPart, UserPromptPart
-
-    messages: list[ModelMessage] = []
-
-    def request() -> ModelRequest:
-        if not messages or isinstance(messages[-1], ModelResponse):
-            messages.append(ModelRequest(parts=[]))
-        return cast("ModelRequest", messages[-1])
-
-    def add(part: Any) -> None:
-        cast(list[Any], request().parts).append(part)
-
-    tools: dict[str, str] = {}
-    for line in prompt.lines:
-        role = line.get("role")
-        if role == "user":
-            add(UserPromptPart(content=str(line.get("content", ""))))
-        elif role == "assistant":
-            for call in cast(list[Line], line.get("tool_calls") or []):
-                tools[call["id"]] = call["name"]
-            if response := _response(line, name):
-                messages.append(response)
-        elif role == "tool":
-            call = str(line.get("call"))
-            add(ToolReturnPart(tools.get(call, "tool"), str(line.get("content", "")), call))
-        elif line.get("event") == "ended" and line.get("outcome") != "answered":
-            add(UserPromptPart(content=f"[The turn above ended {line.get('outcome')}.]"))
-        elif line.get("event") == "gap":
-            add(UserPromptPart(content=f"[Lines {line.get('from')} to {line.get('to')} of this talk were lost.]"))
-    if prompt.instructions:
-        request().instructions = prompt.instructions
-    return messages
-
-
-def _response(line: Line, name: str) -> ModelResponse | None:
-    from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse, TextPart, ToolCallPart
-
-    calls: list[Line] = line.get("tool_calls") or []
-    if line.get("parts") and line.get("parts_of") == name:
-        parts = [dict(part) for part in cast(list[Line], line["parts"])]
-        renamed = iter(calls)
-        for part in parts:
-            if part.get("part_kind") == "tool-call":
-                part["tool_call_id"] = next(renamed)["id"]
-        (message,) = ModelMessagesTypeAdapter.validate_python([{"kind": "response", "parts": parts}])
-        return cast("ModelResponse", message)
-    built: list[Any] = [TextPart(content=line["content"])] if line.get("content") else []
-    for index, call in enumerate(calls):
-        name_of = call.get("id") or call_id(str(line.get("turn")), int(line.get("step", 0)), index)
-        built.append(ToolCallPart(tool_name=call["name"], args=call.get("args") or "{}", tool_call_id=name_of))
-    return ModelResponse(parts=built) if built else None

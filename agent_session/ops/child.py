@@ -24,7 +24,7 @@ class Child:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else os.dup(2)
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", str(LAUNCHER), str(reading), "-", *command,
+                sys.executable, "-I", "-S", str(LAUNCHER), str(reading), "-", "-", *command,
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 env=environment, pass_fds=(reading,), start_new_session=True,
             )  # fmt: skip

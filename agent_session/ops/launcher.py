@@ -1,17 +1,23 @@
-"""Start a command that must not outlive us. Run as a script: `launcher.py <fd> <cwd fd or -> command…`.
+"""Start a command that must not outlive us. Run as a script:
+`launcher.py <fd> <cwd fd or -> <limits or -> command…`.
 
 Holds the reading end of a pipe from its parent. At end of file (the parent is gone, however it went) or
 when the command has ended, everything that the command started is killed: its process group and, on
 Linux, what escaped from it, because orphans come back to this process (PR_SET_CHILD_SUBREAPER). Works
 where PDEATHSIG does not reach (grandchildren, macOS). Standard library only: it starts in milliseconds.
+
+Limits (`processes=256,memory=N,file=N,reserve=N`, in bytes) hold for the command and all that it starts,
+together: counted every 50 ms, because rlimits count per process, or per user, or not at all for root.
 """
 
 import os
+import resource
 import select
 import signal
 import sys
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+WATCH_S = 0.05
 
 
 def linux_only(option: int, value: int) -> None:
@@ -51,7 +57,62 @@ def kill_adopted() -> None:
                 pass
 
 
-def start(command: list[str], folder: int | None) -> int:
+def children_of(pid: int) -> list[int]:
+    """Of all its threads."""
+    found: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                found += [int(child) for child in file.read().split()]
+    except OSError:
+        pass  # it has just ended
+    return found
+
+
+def own_memory(pid: int) -> int:
+    """Resident bytes that are not shared with others."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            _, resident, shared, *_ = file.read().split()
+        return (int(resident) - int(shared)) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def excess(limits: dict[str, int], folder: int | None) -> str:
+    """Which limit is passed, in words; empty when none is."""
+    if folder is not None and limits.get("reserve"):
+        free = os.fstatvfs(folder)
+        if free.f_bavail * free.f_frsize < limits["reserve"]:
+            return f"the disk has less than {limits['reserve'] >> 20} MiB free"
+    seen, memory = children_of(os.getpid()), 0
+    for pid in seen:  # grows while we go
+        if len(seen) > limits.get("processes", len(seen)):
+            return f"more than {limits['processes']} processes"
+        memory += own_memory(pid)
+        seen += children_of(pid)
+    return f"more than {limits['memory'] >> 20} MiB of memory" if memory > limits.get("memory", memory) else ""
+
+
+def parse_limits(text: str) -> dict[str, int]:
+    return {name: int(value) for name, _, value in (one.partition("=") for one in text.split(",") if one != "-")}
+
+
+def close_handles() -> None:
+    """All but the standard ones: from a handle on a folder a sandboxed command could walk out of its world."""
+    try:
+        handles = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        handles = list(range(3, 1024))
+    for handle in handles:
+        if handle > 2:
+            try:
+                os.close(handle)
+            except OSError:
+                pass  # it was the one that listed the folder
+
+
+def start(command: list[str], folder: int | None, limits: dict[str, int]) -> int:
     pid = os.fork()
     if pid:
         return pid
@@ -60,6 +121,10 @@ def start(command: list[str], folder: int | None) -> int:
         os.setsid()
         if folder is not None:
             os.fchdir(folder)
+        close_handles()
+        if limits:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file"], limits["file"]))
         for number in (signal.SIGPIPE, signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         os.execvp(command[0], command)
@@ -73,7 +138,8 @@ def ignore(number: int, frame: object) -> None:
 
 
 def main() -> None:
-    pipe, folder, command = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    pipe, limits, command = int(sys.argv[1]), parse_limits(sys.argv[3]), sys.argv[4:]
+    folder = None if sys.argv[2] == "-" else int(sys.argv[2])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is our parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     linux_only(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command come back to us
@@ -81,9 +147,9 @@ def main() -> None:
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
     signal.signal(signal.SIGCHLD, ignore)
-    child = start(command, None if folder == "-" else int(folder))
-    if folder != "-":
-        os.close(int(folder))
+    child = start(command, folder, limits)
+    if folder is not None and not limits:
+        os.close(folder)
 
     def pass_on(number: int, frame: object) -> None:
         os.kill(child, number)
@@ -91,18 +157,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, pass_on)  # a polite stop is for the command
     status = None
     while status is None:
-        readable, _, _ = select.select([pipe, woken], [], [])
+        readable, _, _ = select.select([pipe, woken], [], [], WATCH_S if limits else None)
         if pipe in readable and not os.read(pipe, 4096):
             break
         if woken in readable:
             os.read(woken, 4096)
             pid, raw = os.waitpid(child, os.WNOHANG)
             status = raw if pid else None
+        if limits and status is None and (why := excess(limits, folder)):
+            os.write(2, f"\n(stopped: {why})\n".encode())
+            break
     kill_group(child)
     if status is None:
         try:
+            os.kill(child, signal.SIGKILL)  # it may not have had the time to become a group's leader
             status = os.waitpid(child, 0)[1]
-        except ChildProcessError:
+        except (ChildProcessError, ProcessLookupError):
             status = 0
     kill_adopted()
     code = os.waitstatus_to_exitcode(status)

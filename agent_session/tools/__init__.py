@@ -8,6 +8,7 @@ from collections.abc import Collection
 from importlib.metadata import entry_points
 from typing import Any, cast
 
+from agent_session.domain.patterns import covers, matches, suggested
 from agent_session.models.base import ToolSpec
 from agent_session.settings import Settings
 from agent_session.tools.base import BadTool, Tool, ToolContext, ToolError, tool
@@ -24,7 +25,7 @@ class Toolbox:
                 raise BadTool(f"two tools are called {one.name}: rename or remove one")
             self._tools[one.name] = one
         for setting, names in (("ask", settings.tools.ask), ("off", settings.tools.off)):
-            unknown = sorted(set(names) - {"*", *self._tools})
+            unknown = sorted({name.partition(":")[0] for name in names} - {"*", *self._tools})
             if unknown:
                 known = ", ".join(sorted(self._tools))
                 raise BadTool(f"tools.{setting} names {unknown[0]!r}, which is no tool; there are: {known}")
@@ -49,11 +50,45 @@ class Toolbox:
             return f"the tool {name} is switched off (tools.off)"
         return one.available(self._settings.tools, self._model_name)
 
-    def asks(self, name: str, grants: Collection[str]) -> bool:
-        """Whether a person must allow each call, for somebody with these grants."""
+    def why_ask(self, name: str, args: str, grants: Collection[str]) -> str:
+        """Why a person must allow this call of somebody with these grants; empty when nobody must."""
         one = self._tools.get(name)
-        ask = self._settings.tools.ask
-        return one is not None and (one.approval or name in ask or "*" in ask or one.grant not in ("", *grants))
+        if one is None:
+            return ""
+        try:
+            arguments = one.parse(args)
+        except ToolError:
+            return ""  # it is refused anyway
+        if one.approval:
+            return "this tool asks before each call"
+        if one.grant not in ("", *grants):
+            return f"whoever spoke does not hold the grant {one.grant!r}"
+        return self._why_setting_asks(one, arguments) or one.asks(arguments, self._settings.tools)
+
+    def _why_setting_asks(self, one: Tool, arguments: dict[str, Any]) -> str:
+        for entry in self._settings.tools.ask:
+            name, _, pattern = entry.partition(":")
+            if name not in (one.name, "*"):
+                continue
+            if not pattern or covers(pattern, one.subject(arguments), is_command=one.is_command):
+                return f"the setting tools.ask says so ({entry})"
+        return ""
+
+    def matches(self, name: str, args: str, pattern: str) -> bool:
+        """Whether a pattern that a person allowed covers this call."""
+        one = self._tools.get(name)
+        try:
+            return one is not None and matches(pattern, one.subject(one.parse(args)), is_command=one.is_command)
+        except ToolError:
+            return False
+
+    def pattern_for(self, name: str, args: str) -> str:
+        """The pattern to offer with a request for this call; empty when there is none."""
+        one = self._tools.get(name)
+        try:
+            return suggested(one.subject(one.parse(args)), is_command=one.is_command) if one else ""
+        except ToolError:
+            return ""
 
 
 def load_toolbox(settings: Settings, model_name: str) -> Toolbox:

@@ -43,6 +43,7 @@ class ToolContext:
     model_name: str
     artifacts: Path  #: results too large for the transcript, one file a call id; to read only
     before_effect: Callable[[], Awaitable[None]]  #: await it right before a side effect; StaleAttempt stops the tool
+    send: Callable[[str, str], Awaitable[None]]  #: a message to an address, once the call has ended well
     on_output: Callable[[str], None]  #: progress for watchers; never durable
 
 
@@ -63,6 +64,7 @@ class Tool:
     available: Callable[[ToolsSettings, str], str]
     asks: "Asks"
     subject: Callable[[dict[str, Any]], str]
+    is_command: bool
 
     def parse(self, args: str) -> dict[str, Any]:
         """The arguments as the function takes them. Errors: ToolError that names each bad one."""
@@ -107,12 +109,13 @@ def tool(
     available: Callable[[ToolsSettings, str], str] = _always,
     asks: Asks = _never,
     subject: Callable[[dict[str, Any]], str] = _no_subject,
+    is_command: bool = False,
 ) -> Callable[[Callable[..., Awaitable[str]]], Tool]:
-    """Make a tool of a function. `approval`: a person is asked before each call; `grant`: one is asked unless
-    whoever speaks holds this grant; `asks` looks at the arguments and says why a person must be asked, or
-    nothing. `subject` is the text of a call that a pattern (`tools.ask`, or one that a person allowed for the
-    session) is matched with. `available` returns why the tool cannot be used with these settings and this
-    model, or nothing. Errors: BadTool."""
+    """Make a tool of a function. A person is asked before each call with `approval`; unless whoever speaks
+    holds the `grant`; and where `asks` looks at the arguments and says why. `subject` is the text of a call
+    that patterns are matched with (of the setting `tools.ask`, and those that a person allowed for the
+    session); `is_command` says that it is a shell command. `available` returns why the tool cannot be used
+    with these settings and this model, or nothing. Errors: BadTool."""
 
     def make(function: Callable[..., Awaitable[str]]) -> Tool:
         name = cast(Any, function).__name__
@@ -133,6 +136,7 @@ def tool(
             available=available,
             asks=asks,
             subject=subject,
+            is_command=is_command,
         )
 
     return make

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from agent_session.paths import read_regular
 from agent_session.tools.base import ToolContext, ToolError, tool
-from agent_session.tools.workspace import components, in_folder, replace_file
+from agent_session.tools.workspace import asks_for_instruction_file, components, in_folder, path_of, replace_file
 
 DIFF_LINES = 200
 
 
-@tool(effects="side_effects", timeout_s=60)
+@tool(effects="side_effects", timeout_s=60, asks=asks_for_instruction_file, subject=path_of)
 async def edit_file(
     ctx: ToolContext,
     path: Annotated[str, "Path below the workspace."],

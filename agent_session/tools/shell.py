@@ -1,73 +1,65 @@
 """The shell tool: one command in the session's workspace.
 
-Scrubbed environment, no standard input, capped output; the whole process tree is killed at time-out,
-at cancel, and when the worker dies, however it dies (the launcher holds a pipe from us). A sandbox
-comes with a later version; until then a real model gets the shell only when a setting says so (I9).
+Confined where this machine can (see `agent_session/sandbox`); where it cannot, each command asks a
+person, unless a setting says otherwise (I9). No standard input, capped output; the whole process tree is
+killed at time-out, at cancel, and when the worker dies, however it dies.
 """
 
 import asyncio
-import os
-import sys
 from collections import deque
-from contextlib import suppress
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from agent_session.domain.authority import SHELL_GRANT
+from agent_session.sandbox.command import CannotStart, Command
+from agent_session.sandbox.confinement import confinement_of
 from agent_session.settings import ToolsSettings
 from agent_session.tools.base import ToolContext, ToolError, tool
 
-LAUNCHER = Path(__file__).parent.parent / "ops" / "launcher.py"
-ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TERM")  #: all that a command sees of ours
 CHUNK_BYTES = 64 * 1024
 
 
 def available(settings: ToolsSettings, model_name: str) -> str:
-    sandbox = settings.shell.sandbox
-    if sandbox == "none" or (sandbox == "auto" and model_name == "offline"):
-        return ""
-    if sandbox == "bubblewrap":
-        return "the shell is off: tools.shell.sandbox=bubblewrap is not built yet; none runs commands unconfined"
-    return "the shell is off with a real model until AGENT_SESSION_TOOLS__SHELL__SANDBOX=none allows it unconfined"
+    refused = confinement_of(settings.shell).refused
+    return f"the shell is off: {refused}" if refused else ""
 
 
-@tool(effects="side_effects", grant=SHELL_GRANT, available=available)
+def asks(arguments: dict[str, Any], settings: ToolsSettings) -> str:
+    return confinement_of(settings.shell).asks
+
+
+def subject(arguments: dict[str, Any]) -> str:
+    return str(arguments.get("command", ""))
+
+
+@tool(effects="side_effects", grant=SHELL_GRANT, available=available, asks=asks, subject=subject, is_command=True)
 async def shell(
     ctx: ToolContext,
     command: Annotated[str, "The command, for /bin/sh."],
     timeout_s: Annotated[int, "Seconds after which it is killed; at most the configured limit."] = 600,
 ) -> str:
-    """Run a shell command in the workspace and return what it printed (stdout and stderr together)."""
-    if "\0" in command:
-        raise ToolError("the command holds a NUL character")
+    """Run a shell command in the workspace and return what it printed (stdout and stderr together). For
+    servers and long jobs use shell_start."""
     limit_s = max(1, min(timeout_s, ctx.settings.shell.timeout_s))
     output = Output(ctx.settings.shell.output_bytes)
-    await ctx.before_effect()
-    folder = os.open(ctx.workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    reading, writing = os.pipe()
+    running = await start(ctx, command)
     try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(LAUNCHER), str(reading), str(folder), "/bin/sh", "-c", command,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            env=_environment(ctx), pass_fds=(reading, folder), start_new_session=True,
-        )  # fmt: skip
-    except BaseException as error:
-        os.close(writing)  # the launcher, should it have begun, sees the end of file
-        if isinstance(error, OSError):
-            raise ToolError(f"the command could not be started: {error.strerror}") from error
-        raise
-    finally:
-        os.close(reading)
-        os.close(folder)
-    try:
-        code = await asyncio.wait_for(_run(process, output, ctx), limit_s)
+        code = await asyncio.wait_for(_run(running.process, output, ctx), limit_s)
     except TimeoutError:
         raise ToolError(f"killed after {limit_s} s. Its output so far:\n{output.text()}") from None
     finally:
-        os.close(writing)  # the launcher sees the end of file and kills what is left
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(process.wait())
+        await running.end()
     return output.text() if code == 0 else f"{output.text()}\n(exit code {code})".lstrip("\n")
+
+
+async def start(ctx: ToolContext, command: str, *held_open: int) -> Command:
+    """Prove the right to act, then start. Errors: ToolError, StaleAttempt."""
+    if "\0" in command:
+        raise ToolError("the command holds a NUL character")
+    await ctx.before_effect()
+    try:
+        return await Command.start(command, ctx.workspace, ctx.settings, *held_open)
+    except CannotStart as error:
+        raise ToolError(str(error)) from None
 
 
 class Output:
@@ -101,8 +93,3 @@ async def _run(process: asyncio.subprocess.Process, output: Output, ctx: ToolCon
         output.add(data)
         ctx.on_output(data.decode("utf-8", "replace"))
     return await process.wait()
-
-
-def _environment(ctx: ToolContext) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-    return {"PATH": "/usr/local/bin:/usr/bin:/bin", "TERM": "dumb", **kept, "HOME": str(ctx.workspace)}

@@ -2,14 +2,20 @@
 
 import asyncio
 import os
+import re
 import stat
+import unicodedata
 from collections.abc import Callable
-from typing import TypeVar
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeVar
 
-from agent_session.paths import TooLarge, UnsafePath, folder, parts_of, write_whole
+from agent_session.paths import TooLarge, UnsafePath, folder, open_regular, parts_of, write_whole
+from agent_session.settings import ToolsSettings
 from agent_session.tools.base import ToolContext, ToolError
 
 T = TypeVar("T")
+ARTIFACT = re.compile(r"t-[0-9a-f]{16}-[0-9]{1,6}-[0-9]{1,6}")  #: a call id, which names its whole result
 
 
 def components(ctx: ToolContext, path: str) -> list[str]:
@@ -31,17 +37,47 @@ async def in_folder(
     for. Errors: ToolError."""
 
     def run() -> T:
-        try:
-            with folder(ctx.workspace, *below, create=create) as handle:
-                return work(handle)
-        except FileNotFoundError:
-            raise ToolError(f"{path} does not exist") from None
-        except (UnsafePath, TooLarge, UnicodeError) as error:
-            raise ToolError(str(error)) from None
-        except OSError as error:
-            raise ToolError(f"{path}: {os.strerror(error.errno or 0)}") from None
+        with folder(ctx.workspace, *below, create=create) as handle:
+            return work(handle)
 
-    return await asyncio.to_thread(run)
+    return await asyncio.to_thread(_said, run, path)
+
+
+async def with_file(ctx: ToolContext, parts: list[str], work: Callable[[BinaryIO], T], *, path: str) -> T:
+    """Run `work` in a thread with an open file, to read: one of the workspace, or else the whole result of
+    a call (`artifacts/<call id>`). Errors: ToolError."""
+
+    def read(root: Path, below: list[str]) -> T:
+        with folder(root, *below) as handle:
+            descriptor = open_regular(handle, parts[-1], os.O_RDONLY)
+        with os.fdopen(descriptor, "rb") as file:
+            return work(file)
+
+    def run() -> T:
+        if is_artifact(parts):
+            with suppress(FileNotFoundError, UnsafePath):  # the workspace has no such file of its own
+                return read(ctx.workspace, parts[:-1])
+            return read(ctx.artifacts, [])
+        return read(ctx.workspace, parts[:-1])
+
+    return await asyncio.to_thread(_said, run, path)
+
+
+def is_artifact(parts: list[str]) -> bool:
+    """Whether a path has the form of one that names the whole result of a call."""
+    return len(parts) == 2 and parts[0] == "artifacts" and ARTIFACT.fullmatch(parts[1]) is not None
+
+
+def _said(run: Callable[[], T], path: str) -> T:
+    """What goes wrong with a path, said in the model's own words for it."""
+    try:
+        return run()
+    except FileNotFoundError:
+        raise ToolError(f"{path} does not exist") from None
+    except (UnsafePath, TooLarge, UnicodeError) as error:
+        raise ToolError(str(error)) from None
+    except OSError as error:
+        raise ToolError(f"{path}: {os.strerror(error.errno or 0)}") from None
 
 
 def replace_file(handle: int, name: str, data: bytes) -> None:
@@ -53,3 +89,22 @@ def replace_file(handle: int, name: str, data: bytes) -> None:
     if not stat.S_ISREG(mode):
         raise ToolError(f"{name} is not a regular file: it is left as it is")
     write_whole(handle, name, data, mode=stat.S_IMODE(mode))
+
+
+def path_of(arguments: dict[str, Any]) -> str:
+    """The path of a call as a pattern is matched with it: `./a//b` is `a/b`."""
+    return str(PurePosixPath(str(arguments.get("path", ""))))
+
+
+def asks_for_instruction_file(arguments: dict[str, Any], settings: ToolsSettings) -> str:
+    """Why a person must allow this write: it would change what steers the agent. In doubt (an absolute
+    path, `..`, another spelling that some file system takes for the same name) one is asked."""
+    pure = PurePosixPath(path_of(arguments))
+    top = len(pure.parts) == 1 or pure.is_absolute() or ".." in pure.parts
+    if not top or _folded(pure.name) not in map(_folded, settings.instruction_files):
+        return ""
+    return f"{pure.name} is an instruction file: what stands in it steers the agent"
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()

@@ -13,6 +13,7 @@ Line = dict[str, Any]
 
 USER, ASSISTANT, TOOL, EVENT = "user", "assistant", "tool", "event"
 STARTED, ENDED, GAP, COMPACTION, APPROVAL, NOTE = "started", "ended", "gap", "compaction", "approval", "note"
+NEW, MODEL = "new", "model"  #: the talk begins anew; a person chose a model
 
 
 def user_line(turn: str, scoped: str, content: str, **fields: Any) -> Line:

@@ -7,13 +7,15 @@ import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 
 from agent_session.paths import open_regular
 from agent_session.transcript.index import BLOCK_BYTES, lines_backwards
-from agent_session.transcript.lines import ASSISTANT, COMPACTION, ENDED, EVENT, GAP, USER, Line, calls_of, decode
+from agent_session.transcript.lines import ASSISTANT, COMPACTION, ENDED, EVENT, GAP, NEW, USER, Line, calls_of, decode
 from agent_session.transcript.log import FILE
 from agent_session.transcript.volume import Volume
 
+STOPS = (COMPACTION, NEW)  #: events that a window does not look behind
 CHARS_PER_TOKEN = 4  #: a rough, widely used estimate; the provider's own count goes into usage
 
 
@@ -76,25 +78,70 @@ def backwards(volume: Volume, key: str) -> Iterator[Line]:
 
 
 def window(volume: Volume, key: str, budget_tokens: int, turn: str) -> list[Line]:
-    """The lines for a prompt, oldest first: back to the last compaction or the token budget, beginning
-    at a person's words, so never between a tool call and its result. The words that opened the running
-    `turn` are always there."""
+    """The lines for a prompt, oldest first: back to the last compaction or `/new`, or as far as the token
+    budget reaches, beginning at a person's words, so never between a tool call and its result. The words
+    that opened the running `turn` are always there.
+
+    Where the budget ends it, it begins at a place that stays for many turns, and keeps at least half of the
+    budget where turns are small: a provider's cache lives on prompts that begin alike. The place follows
+    from the transcript alone, so every worker finds the same one.
+    """
+    kept, words, cut = _newest(volume, key, budget_tokens, turn)
+    start = _steady_start(kept, budget_tokens, turn) if cut else None
+    if start is None:
+        start = next((at for at, line in enumerate(kept) if line.get("role") in (USER, EVENT)), len(kept))
+    words += [line for line in kept[:start] if line.get("turn") == turn and line.get("role") == USER]
+    return _without_orphans(words + kept[start:])
+
+
+def _newest(volume: Volume, key: str, budget_tokens: int, turn: str) -> tuple[list[Line], list[Line], bool]:
+    """The last lines within the budget, the running turn's words before them, and whether it was the budget
+    that ended them; oldest first."""
     kept: list[Line] = []
-    spent = 0
+    words: list[Line] = []
+    spent, cut = 0, False
     for line in backwards(volume, key):
-        own = line.get("turn") == turn and line.get("role") == USER
-        spent += tokens_of(line)
-        if spent > budget_tokens and not own:
-            if line.get("turn") != turn:
-                break
-            continue  # an older step of a long turn is left out; the words that opened it are not
-        kept.append(line)
-        if line.get("role") == EVENT and line.get("event") == COMPACTION:
+        spent += 0 if cut else tokens_of(line)
+        cut = cut or spent > budget_tokens
+        if not cut:
+            kept.append(line)
+        elif line.get("turn") != turn:
             break
-    kept.reverse()
-    while kept and kept[0].get("role") not in (USER, EVENT):
-        kept.pop(0)
-    return _without_orphans(kept)
+        elif line.get("role") == USER:
+            words.append(line)
+        if line.get("role") == EVENT and line.get("event") in STOPS:
+            break
+    return kept[::-1], words[::-1], cut
+
+
+def _steady_start(kept: list[Line], budget_tokens: int, turn: str) -> int | None:
+    """Where to begin lines that the budget cut: at a turn; inside the running one where it fills the budget
+    alone, at a step; None where there is neither."""
+    tails = list(accumulate(tokens_of(line) for line in reversed(kept)))[::-1]
+    places = _turns_of(kept)
+    if not places and kept and kept[-1].get("turn") == turn:
+        places = {at: int(line.get("step", 0)) for at, line in enumerate(kept) if line.get("role") == ASSISTANT}
+    older = [at for at in places if tails[at] >= budget_tokens / 2] or list(places)[:1]
+    return max(older, key=lambda at: _roundness(places[at]), default=None)
+
+
+def _turns_of(kept: list[Line]) -> dict[int, int]:
+    """Where turns begin with a person's words, and their numbers."""
+    places: dict[int, int] = {}
+    before: object = None
+    for at, line in enumerate(kept):
+        if line.get("role") == EVENT:
+            continue  # it may belong to a turn before, or note something ahead of the words
+        if before is not None and line.get("turn") != before and line.get("role") == USER:
+            places[at] = int(line.get("n", 0))
+        before = line.get("turn")
+    return places
+
+
+def _roundness(number: int) -> int:
+    """The largest power of two that divides it. Of a sliding range the roundest number stays longest: the
+    next one comes after half of the range or more has gone by, on average."""
+    return number & -number
 
 
 def _without_orphans(lines: list[Line]) -> list[Line]:

@@ -47,6 +47,7 @@ class Opened:
     earlier: tuple[str, ...] = ()  #: `<scoped id> <outcome> <turn>` of messages that an older turn answered
     gap: tuple[int, int] | None = None  #: lines that were lost to a restore, noted in this turn
     grants: tuple[str, ...] = ()  #: of the principal whose words opened the turn
+    principal: str = ""
     spent: dict[str, int] = field(default_factory=lambda: dict[str, int]())  #: by the turn's earlier steps
 
 
@@ -90,10 +91,18 @@ class JsonlRecorder:
             pause = min(pause * 2, 1.0)
 
     async def open_step(
-        self, key: str, turn: str, step: int, words: Sequence[Words], proof: Proof, gap: tuple[int, int] | None = None
+        self,
+        key: str,
+        turn: str,
+        step: int,
+        words: Sequence[Words],
+        proof: Proof,
+        gap: tuple[int, int] | None = None,
+        notes: Sequence[Line] = (),
     ) -> Opened:
-        """Write the person's words, and whatever an earlier step left open, unless it stands there."""
-        return await self._append(key, lambda view: _open_step(view, turn, step, words, proof, gap), proof)
+        """Write the person's words, behind `notes` (events) and whatever an earlier step left open, unless it
+        stands there."""
+        return await self._append(key, lambda view: _open_step(view, turn, step, words, proof, gap, notes), proof)
 
     async def answer(
         self, key: str, turn: str, answer: Line, results: Sequence[Line], ended: Line | None, proof: Proof
@@ -173,6 +182,20 @@ class JsonlRecorder:
 
         return await self._append(key, plan, proof)
 
+    async def speaker(self, key: str, turn: str) -> str:
+        """The principal whose words opened the turn."""
+
+        def find() -> str:
+            found = ""
+            for line in backwards(self.volume, key):
+                if line.get("turn") != turn:
+                    break
+                if line.get("role") == L.USER:
+                    found = str(line.get("principal", ""))
+            return found
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, find)
+
     async def find_call(self, key: str, turn: str, step: int, index: int) -> tuple[Line, Line | None]:
         """A recorded tool call, and its result if there is one. Errors: UnknownTurn."""
 
@@ -212,7 +235,13 @@ class JsonlRecorder:
 
 
 def _open_step(
-    view: View, turn: str, step: int, words: Sequence[Words], proof: Proof, gap: tuple[int, int] | None
+    view: View,
+    turn: str,
+    step: int,
+    words: Sequence[Words],
+    proof: Proof,
+    gap: tuple[int, int] | None,
+    notes: Sequence[Line],
 ) -> Opened:
     ended = view.recorded(L.ended_key(turn))
     answer = view.recorded(L.answer_key(turn, step))
@@ -230,13 +259,25 @@ def _open_step(
     if gap is not None and not any(line.get("event") == L.GAP for line in view.lines_of(turn)):
         view.append(L.event_line(turn, L.GAP, **{"from": gap[0], "to": gap[1]}), n)
     _settle_calls(view, turn, "failed", n)
+    for note in notes:
+        if not view.has(L.key_of(note)):
+            view.append(note, n)
     _write_words(view, turn, fresh, n)
     own = view.lines_of(turn)
     lost = [line for line in own if line.get("event") == L.GAP]
     noted = (int(lost[0]["from"]), int(lost[0]["to"])) if lost else None
-    grants = next(tuple(line.get("grants") or ()) for line in own if line.get("role") == L.USER)
+    first = next(line for line in own if line.get("role") == L.USER)
+    grants, principal = tuple(first.get("grants") or ()), str(first.get("principal", ""))
     spent = add_usage(*(cast(dict[str, int], line.get("usage") or {}) for line in own))
-    return Opened(n=n, seq=view.index.seq, earlier=tuple(earlier.values()), gap=noted, grants=grants, spent=spent)
+    return Opened(
+        n=n,
+        seq=view.index.seq,
+        earlier=tuple(earlier.values()),
+        gap=noted,
+        grants=grants,
+        principal=principal,
+        spent=spent,
+    )
 
 
 def add_usage(*usages: Mapping[str, int]) -> dict[str, int]:

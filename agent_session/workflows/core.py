@@ -50,6 +50,11 @@ class SessionCore:
         self.closing = carried.closing
         self.needs = carried.needs
         self.options: Options = options_from(carried.options)
+        self.asides = carried.asides
+        for message in self.asides:
+            self.inbox.aside(message)
+        self.allowed, self.shell = carried.allowed, carried.shell
+        self.choice, self.chosen, self.fresh = carried.choice, carried.chosen, carried.fresh
         self.turns_in_run = 0
         self.updates = 0
         self.rolling = False  #: waiters are being told to ask the next run
@@ -81,6 +86,12 @@ class SessionCore:
             last_error_s=self.last_error_s,
             closing=self.closing,
             needs=self.needs,
+            asides=self.asides,
+            allowed=self.allowed,
+            shell=self.shell,
+            choice=self.choice,
+            chosen=self.chosen,
+            fresh=self.fresh,
             options=changed(self.options),
         )
 

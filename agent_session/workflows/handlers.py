@@ -6,9 +6,9 @@ signal raw. Handlers only note what happened; the main loop acts.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -25,8 +25,8 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.outbox import Delivery
     from agent_session.domain.replies import PENDING, ROLLED_OVER, UNKNOWN, ReplyRecord, preview
     from agent_session.domain.status import CLOSING_TURN, IDLE, RUNNING, WAITING_APPROVAL, RunningTool, Status
-    from agent_session.domain.turns import ASK, CLOSING, TOOLS, Decision
-    from agent_session.domain.wire import Wire, from_wire, to_wire
+    from agent_session.domain.turns import ASK, CLOSING, TOOLS
+    from agent_session.domain.wire import Wire, to_wire
 
 
 class Handlers(SessionCore):
@@ -37,7 +37,7 @@ class Handlers(SessionCore):
         handlers: dict[str, Callable[[Any, str], None]] = {
             "receive": self._receive,
             "cancel_turn": self._cancel_turn,
-            "resolve_approval": self._resolve_approval,
+            "resolve_approval": self.resolve_approval,
             "roll_over": self._roll_over,
             "close": self._close,
         }
@@ -55,6 +55,8 @@ class Handlers(SessionCore):
     def _receive(self, value: Any, digest: str) -> None:
         message = parse_message(value, fallback_id=f"unreadable-{digest}")
         if self.replies.has(message.scoped) or self.inbox.has_same(message):
+            return
+        if self.take_aside(message):
             return
         superseded = self.inbox.coalesce(message)
         if superseded is not None:
@@ -110,23 +112,6 @@ class Handlers(SessionCore):
         if self.turn is not None and value == self.turn.id:
             self.stop_turn(outcomes.CANCELLED)
 
-    def _resolve_approval(self, value: Any, digest: str) -> None:
-        if self.turn is None or not isinstance(value, Mapping):
-            return
-        given = cast(Mapping[str, Any], value)
-        decision = from_wire(Decision, given)
-        if decision.decision not in ("allow", "deny"):
-            return
-        calls = tuple(
-            replace(call, decision=replace(decision, reason=decision.reason[:500]))
-            if call.verdict == ASK
-            and call.decision is None
-            and given.get("call") == call_id(self.turn.id, self.turn.step, call.index)
-            else call
-            for call in self.turn.calls
-        )
-        self.turn = replace(self.turn, calls=calls)
-
     def _roll_over(self, value: Any, digest: str) -> None:
         self.wants_roll_over = True
 
@@ -135,6 +120,14 @@ class Handlers(SessionCore):
 
     def keep_memory_small(self) -> None:
         """Implemented by the part that spills."""
+        raise NotImplementedError
+
+    def take_aside(self, message: InboundMessage) -> bool:
+        """Implemented by the part that answers beside the turns."""
+        raise NotImplementedError
+
+    def resolve_approval(self, value: Any, digest: str) -> None:
+        """Implemented by the part that waits for decisions."""
         raise NotImplementedError
 
     @workflow.update(name="await_reply")
@@ -174,53 +167,63 @@ class Handlers(SessionCore):
     @workflow.query(name="status")
     def status(self) -> Wire:
         """What it is doing, without waiting for a turn."""
+        return to_wire(self.current_status())
+
+    def current_status(self) -> Status:
         turn, newest = self.turn, self.replies.newest
+        tools = self._running_tools()
         state = IDLE
-        tools: list[RunningTool] = []
         if turn is not None:
-            state = CLOSING_TURN if turn.phase == CLOSING else RUNNING
-            for call in turn.calls if turn.phase == TOOLS else ():
-                asks = call.verdict == ASK and call.decision is None
-                state = WAITING_APPROVAL if asks else state
-                if asks or call.started_s:
-                    name = call_id(turn.id, turn.step, call.index)
-                    tools.append(
-                        RunningTool(
-                            call=name,
-                            tool=call.tool,
-                            state="asks" if asks else "running",
-                            since_s=turn.asked_s if asks else call.started_s,
-                            digest=call.digest,
-                        )
-                    )
+            asked = any(tool.state == "asks" for tool in tools)
+            state = CLOSING_TURN if turn.phase == CLOSING else WAITING_APPROVAL if asked else RUNNING
         info = workflow.info()
-        return to_wire(
-            Status(
-                key=self.key,
-                state=state,
-                turn=turn.id if turn else "",
-                n=turn.n if turn else newest.n if newest else 0,
-                step=turn.step if turn else 0,
-                since_s=turn.since_s if turn else 0,
-                tools=tuple(tools),
-                queue=len(self.inbox),
-                deliveries=len(self.outbox),
-                deliveries_dropped=self.outbox.dropped,
-                turns_in_run=self.turns_in_run,
-                turns=self.tally.turns,
-                roll_overs=self.tally.roll_overs,
-                input_tokens=self.tally.input_tokens,
-                output_tokens=self.tally.output_tokens,
-                cached_tokens=self.tally.cached_tokens,
-                cost_microusd=self.tally.cost_microusd,
-                last_reply=preview(newest.text) if newest else "",
-                last_outcome=newest.outcome if newest else "",
-                last_error=self.last_failure,
-                last_error_id=self.last_error_id,
-                last_error_s=self.last_error_s,
-                model=self.model,
-                build_id=info.get_current_build_id(),
-                run_id=info.run_id,
-                closing=self.closing,
-            )
+        return Status(
+            key=self.key,
+            state=state,
+            turn=turn.id if turn else "",
+            n=turn.n if turn else newest.n if newest else 0,
+            step=turn.step if turn else 0,
+            since_s=turn.since_s if turn else 0,
+            tools=tools,
+            queue=len(self.inbox),
+            deliveries=len(self.outbox),
+            deliveries_dropped=self.outbox.dropped,
+            turns_in_run=self.turns_in_run,
+            turns=self.tally.turns,
+            roll_overs=self.tally.roll_overs,
+            input_tokens=self.tally.input_tokens,
+            output_tokens=self.tally.output_tokens,
+            cached_tokens=self.tally.cached_tokens,
+            cost_microusd=self.tally.cost_microusd,
+            last_reply=preview(newest.text) if newest else "",
+            last_outcome=newest.outcome if newest else "",
+            last_error=self.last_failure,
+            last_error_id=self.last_error_id,
+            last_error_s=self.last_error_s,
+            model=self.model,
+            choice=self.choice,
+            shell=self.shell,
+            allowed=tuple(f"{one.tool}: {one.pattern}" for one in self.allowed),
+            build_id=info.get_current_build_id(),
+            run_id=info.run_id,
+            closing=self.closing,
         )
+
+    def _running_tools(self) -> tuple[RunningTool, ...]:
+        """Calls that run, and calls that wait for a person."""
+        turn = self.turn
+        found: list[RunningTool] = []
+        for call in turn.calls if turn is not None and turn.phase == TOOLS else ():
+            asks = call.verdict == ASK and call.decision is None
+            if asks or call.started_s:
+                assert turn is not None
+                found.append(
+                    RunningTool(
+                        call=call_id(turn.id, turn.step, call.index),
+                        tool=call.tool,
+                        state="asks" if asks else "running",
+                        since_s=turn.asked_s if asks else call.started_s,
+                        digest=call.digest,
+                    )
+                )
+        return tuple(found)

@@ -9,7 +9,7 @@ import asyncio
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from agent_session.workflows.background import Background
+from agent_session.workflows.asides import Asides
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.domain import replies as outcomes
@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.wire import Wire, to_wire
 
 
-class SessionLoop(Background):
+class SessionLoop(Asides):
     """The main loop, shared by both forms."""
 
     async def live(self) -> None:
@@ -27,6 +27,7 @@ class SessionLoop(Background):
             self.idle_task = asyncio.create_task(self.close_when_idle())
         self.keep_memory_small()
         self.start_deliveries()
+        self.start_asides()
         while not self.is_over():
             await workflow.wait_condition(self.has_something_to_do)
             if self.must_roll_over():
@@ -52,7 +53,7 @@ class SessionLoop(Background):
         """Closed, or the one-message form with nothing left; never with a message, a delivery or a waiter
         that would be lost."""
         done = self.closing or self.ends_when_idle
-        empty = self.turn is None and not len(self.inbox) and not len(self.outbox)
+        empty = self.turn is None and not len(self.inbox) and not len(self.outbox) and not self.asides
         return done and empty and workflow.all_handlers_finished()
 
     async def advance_turn(self) -> None:
@@ -104,6 +105,7 @@ class SessionLoop(Background):
         if self.idle_task is not None:
             self.idle_task.cancel()
         await self.stop_deliveries()
+        await self.stop_asides()
         while not self._settled():
             self.keep_memory_small()
             await workflow.wait_condition(self._settled_or_idle)

@@ -12,8 +12,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
-from agent_session.workflows.core import NEEDS_APPROVAL, NEEDS_FAILED
-from agent_session.workflows.handlers import Handlers
+from agent_session.workflows.approvals import Approvals
+from agent_session.workflows.core import NEEDS_FAILED
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.domain import replies as outcomes
@@ -23,13 +23,11 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.outbox import Delivery
     from agent_session.domain.replies import ReplyRecord
     from agent_session.domain.turns import (
-        ASK,
         CLOSING,
         MODEL,
         TOOLS,
         ClosedTurn,
         CloseInput,
-        Decision,
         OpenTurn,
         StepAnswer,
         StepInput,
@@ -40,11 +38,11 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.wire import from_wire, to_wire
 
 TOOL_GRACE_S = 30  #: beyond the tool's own time-out, for writing its result
+ASKS = "asks"  #: a worker's word for a call that it did not run
 CLOSE_PATIENCE_S = 5  #: how long waiters wait for the transcript before they get the outcome
-NOBODY_ANSWERED = Decision(decision="deny", reason="nobody answered in time")
 
 
-class TurnTaking(Handlers):
+class TurnTaking(Approvals):
     """From a batch of messages to a reply."""
 
     def open_turn(self) -> None:
@@ -69,6 +67,8 @@ class TurnTaking(Handlers):
             if self.turn.stop or not await self.approvals_are_in():
                 return  # a cancel can cross the answer: the activity then completes as if there were none
             await self.run_tools()
+            if self.undecided():
+                return  # a worker that took a call asks again
             self.turn = replace(self._open(), step=self._open().step + 1, phase=MODEL, calls=())
 
     async def call_model(self) -> StepAnswer:
@@ -82,6 +82,13 @@ class TurnTaking(Handlers):
             after_seq=self.after_seq,
             model=self.model,
             options=changed(self.options) or None,
+            shell=self.shell,
+            allowed=self.allowed,
+            choice=self.choice,
+            fresh=self.fresh and turn.step == 1,
+            chosen=self.chosen and turn.step == 1,
+            recall=turn.step == 1 and self.tally.turns == 0,
+            pushed=turn.place is not None and turn.place.reply_address != "",
         )
         raw = await self.activity(
             "llm_chat",
@@ -111,6 +118,12 @@ class TurnTaking(Handlers):
         turn = self._open()
         self.after_seq = answer.seq
         self.model = answer.model or self.model
+        self.shell = answer.shell or self.shell
+        if turn.step == 1:
+            self.fresh = self.chosen = False
+        for pattern in answer.recalled:
+            self.allow_pattern(pattern)
+        self.choice = answer.choice or self.choice
         if answer.options is not None:
             self.options = options_from(answer.options)
         self.tally = replace(
@@ -131,6 +144,19 @@ class TurnTaking(Handlers):
             self.publish(answer.outcome, by_reference=ended_well, failure=answer.failure, error=answer.error_id)
         else:
             self.turn = replace(turn, phase=TOOLS, calls=answer.calls)
+            self._send_card(turn, answer.card_ref)
+
+    def _send_card(self, turn: OpenTurn, ref: str) -> None:
+        """The request for a decision goes to where the message came from."""
+        place = turn.place
+        if ref and place is not None and place.reply_address:
+            card = f"{turn.id}-{turn.step}-card"
+            self.outbox.add(Delivery(reply=card, address=place.reply_address, mac=place.reply_mac, text_ref=ref))
+            self.start_deliveries()
+
+    def start_deliveries(self) -> None:
+        """Implemented by the part that delivers."""
+        raise NotImplementedError
 
     def _without_settled(self, turn: OpenTurn, answer: StepAnswer) -> OpenTurn:
         """Messages that this turn does not answer: unsigned ones, and ones that an older turn answered."""
@@ -154,37 +180,6 @@ class TurnTaking(Handlers):
         self.inbox.answered(settled)
         return replace(turn, scoped=tuple(one for one in turn.scoped if one not in settled | refused))
 
-    async def approvals_are_in(self) -> bool:
-        """Wait until a person has decided on every call that asks. False: a roll-over comes first."""
-
-        def undecided() -> list[ToolCall]:
-            return [call for call in self._open().calls if call.verdict == ASK and call.decision is None]
-
-        if not undecided():
-            return True
-        turn = self._open()
-        self.turn = turn = replace(turn, asked_s=turn.asked_s or self.now_s())
-        self.say_what_it_needs(NEEDS_APPROVAL)
-        left_s = max(0, turn.asked_s + self.options.approval_timeout_s - self.now_s())
-        try:
-            await workflow.wait_condition(
-                lambda: not undecided() or self._open().stop != "" or self.must_roll_over_now(),
-                timeout=timedelta(seconds=left_s),
-            )
-        except TimeoutError:
-            calls = tuple(
-                replace(call, decision=NOBODY_ANSWERED) if call in undecided() else call for call in self._open().calls
-            )
-            self.turn = replace(self._open(), calls=calls)
-        if undecided() or self._open().stop:
-            return False
-        self.say_what_it_needs("")
-        return True
-
-    def must_roll_over_now(self) -> bool:
-        """Implemented by the main loop."""
-        raise NotImplementedError
-
     async def run_tools(self) -> None:
         """All calls of the step: those that may, in parallel; the others one after another."""
         calls = self._open().calls
@@ -192,10 +187,10 @@ class TurnTaking(Handlers):
 
         async def one_by_one() -> None:
             for call in alone:
-                if not self._open().stop:
+                if not self._open().stop and not call.done:
                     await self.run_tool(call)
 
-        together = (self.run_tool(call) for call in calls if call.parallel)
+        together = (self.run_tool(call) for call in calls if call.parallel and not call.done)
         for outcome in await asyncio.gather(one_by_one(), *together, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome  # only now: the turn may not close while another tool is still being stopped
@@ -227,13 +222,21 @@ class TurnTaking(Handlers):
             failed = self.envelope_of(error, turn.id, turn.step)
             self.note_failure(failed.kind, failed.error_id)
         else:
-            self.after_seq = max(self.after_seq, from_wire(ToolSummary, raw).seq)
-        self._mark(call, 0)
+            summary = from_wire(ToolSummary, raw)
+            self.after_seq = max(self.after_seq, summary.seq)
+            if summary.outcome == ASKS:
+                self.ask_again(call, summary.digest)
+                return
+            self.allow_pattern(summary.allowed)
+            for delivery in summary.deliveries:
+                self.outbox.add(delivery)
+        self._mark(call, 0, done=True)
 
-    def _mark(self, call: ToolCall, started_s: int) -> None:
+    def _mark(self, call: ToolCall, started_s: int, *, done: bool = False) -> None:
         turn = self._open()
-        calls = tuple(replace(one, started_s=started_s) if one.index == call.index else one for one in turn.calls)
-        self.turn = replace(turn, calls=calls)
+        marked = {one.index: one for one in turn.calls}
+        marked[call.index] = replace(marked[call.index], started_s=started_s, done=done)
+        self.turn = replace(turn, calls=tuple(marked.values()))
 
     def fail_turn(self, error: BaseException) -> None:
         """The step failed for good: the turn will be closed with an apology (I6)."""

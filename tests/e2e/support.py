@@ -18,7 +18,8 @@ READY_S = 60.0
 def clean_environment(data_dir: Path, **more: str) -> dict[str, str]:
     secret = ("AGENT_SESSION_", "TEMPORAL_", "ANTHROPIC_", "OPENAI_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(secret)}
-    return {**kept, "AGENT_SESSION_DATA_DIR": str(data_dir), **more}
+    ours = {"AGENT_SESSION_DATA_DIR": str(data_dir), "AGENT_SESSION_TOOLS__SHELL__SANDBOX": "none"}
+    return {**kept, **ours, **more}
 
 
 def wait_until(what: Callable[[], Any], timeout_s: float = 30.0) -> Any:

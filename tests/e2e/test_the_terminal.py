@@ -1,6 +1,7 @@
 """The chat on a real terminal: a pseudo-terminal, typed into and read from."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +53,9 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    made = Terminal(tmp_path / "data", AGENT_SESSION_TOOLS__ASK='["write_file"]')
+    made = Terminal(
+        tmp_path / "data", AGENT_SESSION_TOOLS__ASK='["write_file"]', AGENT_SESSION_TOOLS__SHELL__SANDBOX="none"
+    )
     yield made
     if made.process.poll() is None:
         made.process.kill()
@@ -62,7 +66,8 @@ def test_a_talk_with_a_tool_a_cancel_and_an_approval(terminal: Terminal) -> None
     terminal.until("main>")
     terminal.type("run sleep 1 && echo finished\r")
     terminal.until("⚙ shell")
-    terminal.until("\nfinished")
+    terminal.until("s  ok")
+    terminal.until("finished")
     terminal.until("main>")
     terminal.type("run sleep 50\r")
     terminal.until("⚙ shell")
@@ -71,7 +76,7 @@ def test_a_talk_with_a_tool_a_cancel_and_an_approval(terminal: Terminal) -> None
     terminal.until("main>")
     terminal.type("write f asked for\r")
     terminal.until("? write_file asks to run")
-    terminal.until("[y/N]")
+    terminal.until("allow? [y/n]")
     terminal.type("y\r")
     terminal.until("Wrote 9 bytes")
     terminal.until("main>")
@@ -82,6 +87,58 @@ def test_a_talk_with_a_tool_a_cancel_and_an_approval(terminal: Terminal) -> None
 def test_what_asks_is_shown_with_its_invisible_characters(terminal: Terminal) -> None:
     terminal.until("main>")
     terminal.type("write f a\u202eb\r")
-    assert r"\u202e" in terminal.until("[y/N]")
+    assert r"text: a\u202eb" in terminal.until("allow? [y/n]")
     terminal.type("n\r")
+    terminal.until("why not?")
+    terminal.type("\r")
     terminal.until("did not allow")
+
+
+def test_the_hint_of_a_first_run_says_what_to_do_next(terminal: Terminal) -> None:
+    hint = terminal.until("main>")
+    assert "ANTHROPIC_API_KEY" in hint
+    assert "/help" in hint
+
+
+def command(data_dir: Path, *arguments: str, **how: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=clean_environment(data_dir),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **how,
+    )
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_starts(tmp_path: Path) -> None:
+    done = command(tmp_path / "data", "chat", "--attach", "no-such-file", input="hi\n")
+    assert done.returncode == 2
+    assert "no-such-file is no file" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_files_go_with_the_first_message_only(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("of the file")
+    said = "remember it\nwhat did I say?\n"
+    done = command(tmp_path / "data", "chat", "--attach", str(tmp_path / "a.txt"), input=said)
+    assert done.returncode == 0, done.stderr
+    shown = command(tmp_path / "data", "history", "main", "--json").stdout.splitlines()
+    lines = [line for line in map(json.loads, shown) if line["role"] == "user"]
+    assert [[one["name"] for one in line.get("attachments") or []] for line in lines] == [["a.txt"], []]
+
+
+def test_what_is_piped_into_run_is_part_of_its_message(tmp_path: Path) -> None:
+    done = command(tmp_path / "data", "run", "remember this", "--session", "piped", input="line of a log\n")
+    assert done.returncode == 0, done.stderr
+    assert "line of a log" in done.stdout
+    shown = command(tmp_path / "data", "history", "piped", "--json").stdout
+    assert "Standard input:" in shown
+    silent, held = os.pipe()
+    try:
+        done = command(tmp_path / "data", "run", "remember only this", "--no-stdin", stdin=silent)
+    finally:
+        os.close(silent)
+        os.close(held)
+    assert done.stdout == "I will remember: only this\n"

@@ -54,7 +54,7 @@ async def _stream(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _chunk(delta: dict[str, Any], finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
+def _chunk(delta: dict[str, Any], finish: str | None = None, usage: dict[str, Any] | None = None) -> bytes:
     body: dict[str, Any] = {
         "id": "c1",
         "object": "chat.completion.chunk",
@@ -67,8 +67,8 @@ def _chunk(delta: dict[str, Any], finish: str | None = None, usage: dict[str, in
     return f"data: {json.dumps(body)}\n\n".encode()
 
 
-def says(text: str, pieces: int = 3) -> Step:
-    """An OpenAI answer, streamed in pieces."""
+def says(text: str, pieces: int = 3, cached: int = 0) -> Step:
+    """An OpenAI answer, streamed in pieces; `cached` of its 11 prompt tokens come from the cache."""
 
     async def step(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         response = await _stream(request)
@@ -76,7 +76,8 @@ def says(text: str, pieces: int = 3) -> Step:
         for start in range(0, len(text), size):
             await response.write(_chunk({"role": "assistant", "content": text[start : start + size]}))
         await response.write(_chunk({}, "stop"))
-        await response.write(_chunk({}, usage={"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}))
+        usage: dict[str, Any] = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+        await response.write(_chunk({}, usage=usage | {"prompt_tokens_details": {"cached_tokens": cached}}))
         await response.write(b"data: [DONE]\n\n")
         return response
 
@@ -122,6 +123,19 @@ def breaks_after(text: str) -> Step:
     return step
 
 
+def filtered() -> Step:
+    """The provider's content filter stops the answer before its first word."""
+
+    async def step(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = await _stream(request)
+        await response.write(_chunk({"role": "assistant", "content": ""}))
+        await response.write(_chunk({}, "content_filter"))
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    return step
+
+
 def hangs(seconds: float = 60) -> Step:
     async def step(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         await asyncio.sleep(seconds)
@@ -137,7 +151,7 @@ def garbage() -> Step:
     return step
 
 
-def anthropic(*blocks: dict[str, Any]) -> Step:
+def anthropic(*blocks: dict[str, Any], **more_usage: int) -> Step:
     """An Anthropic answer of text, thinking and tool_use blocks, streamed by its event protocol."""
 
     async def step(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -146,7 +160,7 @@ def anthropic(*blocks: dict[str, Any]) -> Step:
         async def send(kind: str, **data: Any) -> None:
             await response.write(f"event: {kind}\ndata: {json.dumps({'type': kind, **data})}\n\n".encode())
 
-        usage = {"input_tokens": 5, "output_tokens": 1}
+        usage = {"input_tokens": 5, "output_tokens": 1, **more_usage}
         message = {"id": "m1", "type": "message", "role": "assistant", "model": "fake", "content": [], "usage": usage}
         await send("message_start", message={**message, "stop_reason": None, "stop_sequence": None})
         for index, block in enumerate(blocks):

@@ -27,6 +27,11 @@ def call(workspace: Path) -> Call:
     async def nothing() -> None:
         return
 
+    unconfined = ToolsSettings.model_validate({"shell": {"sandbox": "none"}})
+
+    async def send(address: str, text: str) -> None:
+        return
+
     async def run(name: str, tools: ToolsSettings | None = None, **arguments: Any) -> str:
         found = box.find(name)
         assert found is not None
@@ -35,9 +40,10 @@ def call(workspace: Path) -> Call:
             call="c",
             workspace=workspace,
             artifacts=workspace.parent / "artifacts",
-            settings=tools or ToolsSettings(),
+            settings=tools or unconfined,
             model_name="offline",
             before_effect=nothing,
+            send=send,
             on_output=lambda text: None,
         )
         return await found.function(ctx, **arguments)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent_session.sandbox import confinement
 from agent_session.settings import ToolsSettings, load_settings
 from agent_session.tools import BadTool, ToolContext, ToolError, load_toolbox, tool
 from tests.e2e.support import alive, command_of, descendants
@@ -75,10 +76,10 @@ async def test_what_a_command_leaves_behind_is_killed_when_it_ends(call: Any) ->
 
 async def test_without_the_linux_call_the_process_group_still_dies(call: Any, monkeypatch: Any) -> None:
     """The stated fallback of other systems: the launcher's pipe and the group."""
-    from agent_session.tools import shell
+    from agent_session.sandbox import command
 
     monkeypatch.setenv("AGENT_SESSION_LAUNCHER_PLAIN", "1")
-    monkeypatch.setattr(shell, "ENVIRONMENT", (*shell.ENVIRONMENT, "AGENT_SESSION_LAUNCHER_PLAIN"))
+    monkeypatch.setattr(command, "ENVIRONMENT", (*command.ENVIRONMENT, "AGENT_SESSION_LAUNCHER_PLAIN"))
     with pytest.raises(ToolError, match="killed"):
         await call("shell", command="sleep 4444 & sleep 4444", timeout_s=1)
     assert not any("sleep 4444" in command_of(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc"))))
@@ -122,8 +123,20 @@ def test_a_schema_comes_from_the_signature(tmp_path: Path) -> None:
     assert offered["read_file"].description.startswith("Read a text file of the workspace")
 
 
-def test_the_shell_needs_a_word_from_the_owner_with_a_real_model(tmp_path: Path) -> None:
-    plain = load_toolbox(load_settings({"data_dir": tmp_path}), "anthropic:x")
-    assert "shell" not in {spec.name for spec in plain.offered()}
-    allowed = load_settings({"data_dir": tmp_path, "tools": {"shell": {"sandbox": "none"}}})
-    assert "shell" in {spec.name for spec in load_toolbox(allowed, "anthropic:x").offered()}
+def test_a_shell_without_a_sandbox_asks_before_each_command_and_says_how_to_get_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """I9: fail closed, with any model; bare without asking only when a setting says so."""
+    monkeypatch.setattr("agent_session.sandbox.confinement.why_no_sandbox", lambda: "bubblewrap is not installed")
+    confinement._confinement.cache_clear()  # pyright: ignore[reportPrivateUsage]
+    try:
+        for model in ("offline", "anthropic:x"):
+            box = load_toolbox(load_settings({"data_dir": tmp_path}), model)
+            why = box.why_ask("shell", '{"command": "ls"}', ("shell",))
+            assert "bubblewrap is not installed" in why
+        bare = load_settings({"data_dir": tmp_path, "tools": {"shell": {"sandbox": "none"}}})
+        assert load_toolbox(bare, "anthropic:x").why_ask("shell", '{"command": "ls"}', ("shell",)) == ""
+        only = load_settings({"data_dir": tmp_path, "tools": {"shell": {"sandbox": "bubblewrap"}}})
+        assert "shell" not in {spec.name for spec in load_toolbox(only, "offline").offered()}
+    finally:
+        confinement._confinement.cache_clear()  # pyright: ignore[reportPrivateUsage]

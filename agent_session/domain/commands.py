@@ -1,0 +1,28 @@
+"""Slash commands that the session itself answers, without a model call, also while a turn runs.
+
+Pure: what a message means. What it does is decided by the activity `answer_aside` and the workflow.
+"""
+
+from agent_session.domain.messages import PERSON, InboundMessage
+
+STATUS, STOP, NEW, MODEL, QUEUE, HELP, ALLOW, DENY = (
+    "status", "stop", "new", "model", "queue", "help", "allow", "deny"
+)  # fmt: skip
+COMMANDS: dict[str, str] = {
+    STATUS: "what this session is doing",
+    STOP: "stop the running turn",
+    NEW: "begin anew: the next turn sees nothing from before",
+    MODEL: "show the model, or choose one: /model anthropic:claude-sonnet-4-5",
+    QUEUE: "messages that wait",
+    ALLOW: "allow the call that waits, once; or: /allow always, /allow CALL, /allow CALL always PATTERN",
+    DENY: "deny the call that waits: /deny why, or /deny CALL why",
+    HELP: "this list",
+}
+
+
+def command_of(message: InboundMessage) -> tuple[str, str] | None:
+    """The command's word and what stands behind it, or None for a message that is none."""
+    if message.kind != PERSON or not message.text.startswith("/") or message.attachments:
+        return None
+    word, _, rest = message.text[1:].strip().partition(" ")
+    return (word, rest.strip()) if word in COMMANDS else None

@@ -1,0 +1,89 @@
+"""What stood last in a transcript, for a chat that is opened again. Reads the volume, writes nothing."""
+
+from dataclasses import dataclass, field
+
+from agent_session.terminal.text import visible
+from agent_session.transcript.lines import APPROVAL, ASSISTANT, ENDED, EVENT, TOOL, USER, Line, calls_of
+from agent_session.transcript.reader import backwards, reply_of
+from agent_session.transcript.volume import Volume
+
+LINES_READ = 2_000  #: how far back is looked for a person's words
+WORDS_LINES, ANSWER_LINES, OUTPUT_LINES = 4, 24, 40
+
+
+@dataclass
+class Exchange:
+    """The last person's words and what became of them."""
+
+    turn: str = ""
+    words: list[Line] = field(default_factory=list[Line])
+    answer: str = ""
+    outcome: str = ""  #: empty while the turn runs
+
+
+def last_exchange(volume: Volume, key: str) -> Exchange | None:
+    """The newest turn that a person began. Errors: VolumeUnavailable."""
+    found = Exchange()
+    for count, line in enumerate(backwards(volume, key)):
+        if count > LINES_READ or (found.words and line.get("turn") != found.turn):
+            break
+        if line.get("turn") != found.turn:
+            found = Exchange(turn=str(line.get("turn")))
+        if line.get("role") == EVENT and line.get("event") == ENDED:
+            found.outcome = str(line.get("outcome"))
+            found.answer = str(line.get("content") or "")
+        elif line.get("role") == ASSISTANT and found.outcome == "answered" and not found.answer:
+            found.answer = str(line.get("content") or "")
+        elif line.get("role") == USER and line.get("kind", "person") == "person":
+            found.words.insert(0, line)
+    return found if found.words else None
+
+
+def cut(text: str, lines: int, more: str) -> str:
+    """The first lines, and how many were left out."""
+    kept = text.strip("\n").split("\n")
+    return "\n".join(kept[:lines]) + (f"\n… {len(kept) - lines} more lines: {more}" if len(kept) > lines else "")
+
+
+@dataclass(frozen=True)
+class Called:
+    tool: str
+    args: str
+    outcome: str
+    content: str
+    duration_s: float = 0.0
+
+
+def nth_last_call(volume: Volume, key: str, number: int) -> Called | None:
+    """A finished tool call, 1 for the last. Errors: VolumeUnavailable."""
+    result: Line | None = None
+    for line in backwards(volume, key):
+        if line.get("role") == TOOL and result is None:
+            number -= 1
+            result = line if number == 0 else None
+        for call in calls_of(line) if result is not None else ():
+            if result is not None and call["id"] == result.get("call"):
+                took = float(result.get("duration_s") or 0)
+                return Called(
+                    str(call["name"]), str(call["args"]), str(result["outcome"]), str(result["content"]), took
+                )
+    return None
+
+
+def who_decided(volume: Volume, key: str, call: str) -> str:
+    """Who decided on a call and how, or nothing while that is not written."""
+    for count, line in enumerate(backwards(volume, key)):
+        if count > LINES_READ:
+            break
+        if line.get("event") == APPROVAL and line.get("call") == call:
+            return visible(f"{line.get('decision')} by {line.get('principal')}")
+    return ""
+
+
+def end_of(volume: Volume, key: str, turn: str) -> tuple[str, str, str] | None:
+    """Outcome, text and error id of a turn; None while it has not ended."""
+    found = reply_of(volume, key, turn)
+    if found is None:
+        return None
+    text, ended = found
+    return str(ended.get("outcome")), text or str(ended.get("content") or ""), str(ended.get("error_id") or "")

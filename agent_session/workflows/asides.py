@@ -1,0 +1,137 @@
+"""Messages that are answered at once, beside the turns: slash commands, and whatever people say while a tool
+call waits for one of them. In order, one after another, also while a turn runs.
+"""
+
+import asyncio
+from dataclasses import replace
+from itertools import islice
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from agent_session.workflows.background import Background
+
+with workflow.unsafe.imports_passed_through():
+    from agent_session.domain import replies as outcomes
+    from agent_session.domain.asides import (
+        ASIDES,
+        CHOOSE_MODEL,
+        DECIDE,
+        NEW_TALK,
+        PASS_ON,
+        STOP_TURN,
+        AsideAnswer,
+        AsideInput,
+    )
+    from agent_session.domain.commands import command_of
+    from agent_session.domain.ids import turn_id
+    from agent_session.domain.inbox import FULL
+    from agent_session.domain.limits import BATCH_BYTES, BATCH_MESSAGES
+    from agent_session.domain.messages import INTERRUPT, PERSON, InboundMessage
+    from agent_session.domain.outbox import Delivery
+    from agent_session.domain.replies import ReplyRecord, preview
+    from agent_session.domain.wire import Wire, from_wire, to_wire
+
+ASIDE_TIMEOUT_S = 60
+PREVIEWS = 10
+PATCH = "asides"
+
+
+class Asides(Background):
+    """Takes asides out of the way of the inbox, and answers them."""
+
+    def __init__(self, raw: Wire) -> None:
+        super().__init__(raw)
+        self.aside_task: asyncio.Task[None] | None = None
+
+    def take_aside(self, message: InboundMessage) -> bool:
+        """Whether the message is answered beside the turns; then it is."""
+        waits = self.waits_for_a_person() and message.kind == PERSON and message.mode != INTERRUPT
+        if message.fault or not (waits or command_of(message)) or not workflow.patched(PATCH):
+            return False
+        if len(self.asides) >= ASIDES:
+            self.refuse(message, "queue_full")
+            return True
+        self.inbox.aside(message)
+        self.asides = (*self.asides, message)
+        self.start_asides()
+        return True
+
+    def start_asides(self) -> None:
+        if self.asides and not self.rolling and (self.aside_task is None or self.aside_task.done()):
+            self.aside_task = asyncio.create_task(self._answer_asides())
+
+    async def stop_asides(self) -> None:
+        """What is not answered yet is carried: answering has no effect of its own."""
+        if self.aside_task is not None and not self.aside_task.done():
+            self.aside_task.cancel()
+            await workflow.wait([self.aside_task])
+
+    async def _answer_asides(self) -> None:
+        while self.asides and not self.rolling:
+            message = self.asides[0]
+            try:
+                raw = await self.activity("answer_aside", self._aside_input(message), timeout_s=ASIDE_TIMEOUT_S)
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    return
+                self.inbox.refused(message.scoped)
+                self.refuse(message, self.envelope_of(error, message.scoped).kind)
+            else:
+                self._take_in(message, from_wire(AsideAnswer, raw))
+            self.asides = self.asides[1:]
+
+    def _aside_input(self, message: InboundMessage) -> Wire:
+        waiting = islice((one for one in self.inbox.people.takeable() if not one.fault), PREVIEWS)
+        request = AsideInput(
+            key=self.key,
+            message=message,
+            status=self.current_status(),
+            allowed=tuple(f"{one.tool}: {one.pattern}" for one in self.allowed),
+            choice=self.choice,
+            waiting=tuple(preview(one.text)[:100] for one in waiting),
+            now_s=self.now_s(),
+        )
+        return to_wire(request)
+
+    def _take_in(self, message: InboundMessage, answer: AsideAnswer) -> None:
+        if answer.refused:
+            self.inbox.refused(message.scoped)
+            self.refuse(message, "not_signed")
+            return
+        if answer.effect == PASS_ON and not self._pass_on(message):
+            self.inbox.refused(message.scoped)  # decided meanwhile, or it cannot join: it waits for its own turn
+            if self.inbox.accept(message) == FULL:
+                self.refuse(message, "queue_full")
+            return
+        if answer.effect == STOP_TURN and self.turn is not None and self.turn.id == answer.value:
+            self.stop_turn(outcomes.CANCELLED)
+        elif answer.effect == NEW_TALK:
+            self.fresh = True
+        elif answer.effect == CHOOSE_MODEL:
+            self.choice, self.chosen = answer.value, True
+        elif answer.effect == DECIDE and answer.decision is not None:
+            self.decide(answer.call, answer.decision)
+        self._reply_aside(message, answer)
+
+    def _pass_on(self, message: InboundMessage) -> bool:
+        """Let the words join the turn that waits, at its next step."""
+        turn = self.turn
+        if turn is None or turn.place is None or not self.waits_for_a_person() or not message.goes_with(turn.place):
+            return False
+        size = message.size_bytes + sum(one.size_bytes for one in turn.messages)
+        if len(turn.messages) >= BATCH_MESSAGES or size > BATCH_BYTES:
+            return False
+        self.turn = replace(turn, messages=(*turn.messages, message))
+        return True
+
+    def _reply_aside(self, message: InboundMessage, answer: AsideAnswer) -> None:
+        name = turn_id([message.scoped])
+        reply = ReplyRecord(turn=name, outcome=outcomes.ANSWERED, text=answer.text)
+        self.replies.record([message.scoped], reply)
+        self.inbox.answered([message.scoped])
+        if message.reply_address and answer.text_ref:
+            self.outbox.add(
+                Delivery(reply=name, address=message.reply_address, mac=message.reply_mac, text_ref=answer.text_ref)
+            )
+            self.start_deliveries()

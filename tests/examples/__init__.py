@@ -1,0 +1,1 @@
+"""Three extensions that a stranger could have written, with their tests."""
