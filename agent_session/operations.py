@@ -28,6 +28,7 @@ from agent_session.transcript.recorder import JsonlRecorder, Opened, Recorded, W
 from agent_session.transcript.volume import WORKSPACE_FILE, Volume
 
 GROUP = "agent_session.operations"
+MODELS_KEPT = 16  #: chosen by people for their sessions
 AGENTS_FILE, AGENTS_BYTES = "AGENTS.md", 64 * 1024
 
 INSTRUCTIONS = (
@@ -102,6 +103,8 @@ class Services:
         if choice in ("", self.model.name):
             return self.model
         if choice not in self.models:
+            while len(self.models) >= MODELS_KEPT:
+                del self.models[next(iter(self.models))]
             self.models[choice] = load_model(self.settings, choice)
         return self.models[choice]
 
@@ -185,7 +188,7 @@ class DefaultCallModel:
         self._services = services
 
     async def __call__(self, prompt: Prompt, on_text: Callable[[str], None]) -> ModelAnswer:
-        model = await asyncio.to_thread(self._services.model_for, prompt.model)
+        model = self._services.model_for(prompt.model)  # here and not in a thread: some libraries need the loop
         return await model.answer(prompt, on_text)
 
 

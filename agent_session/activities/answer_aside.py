@@ -23,6 +23,7 @@ from agent_session.domain.status_words import status_lines
 from agent_session.domain.turns import Decision
 from agent_session.models.base import ModelFault
 from agent_session.operations import Services
+from agent_session.sandbox.confinement import confinement_of
 from agent_session.transcript import spool
 from agent_session.transcript.waiting_calls import waiting_calls
 
@@ -32,15 +33,23 @@ DEFAULT_WORDS = ("default", "-")  #: take a choice back
 
 async def answer_aside(services: Services, request: AsideInput) -> AsideAnswer:
     """Errors: VolumeUnavailable."""
+    key_bytes = await asyncio.to_thread(services.volume.signing_key, services.settings.mac_key_file)
+    if not message_is_signed(key_bytes, request.key, request.message):
+        return AsideAnswer(refused=True)
+    word, rest = command_of(request.message) or ("", "")
+    if word == MODEL and rest:
+        return await asyncio.to_thread(_spooled, services, request, _choose_model(services, rest))
     return await asyncio.to_thread(_answer, services, request)
 
 
 def _answer(services: Services, request: AsideInput) -> AsideAnswer:
-    key_bytes = services.volume.signing_key(services.settings.mac_key_file)
-    if not message_is_signed(key_bytes, request.key, request.message):
-        return AsideAnswer(refused=True)
     command = command_of(request.message)
     answer = _waiting_words(services, request) if command is None else _command(services, request, *command)
+    return _spooled(services, request, answer)
+
+
+def _spooled(services: Services, request: AsideInput, answer: AsideAnswer) -> AsideAnswer:
+    """Cut to what may ride along; a place that is pushed to gets it by reference."""
     words = answer.text.encode("utf-8", "replace")[:TEXT_BYTES]
     answer = replace(answer, text=words.decode("utf-8", "ignore"))
     if request.message.reply_address:
@@ -58,7 +67,9 @@ def _waiting_words(services: Services, request: AsideInput) -> AsideAnswer:
 def _command(services: Services, request: AsideInput, word: str, rest: str) -> AsideAnswer:
     status = request.status
     if word == STATUS:
-        return AsideAnswer(text="\n".join(status_lines(status, request.now_s)))
+        model = status.model or request.choice or services.model.name  # before the first answer nobody knows better
+        shell = status.shell or confinement_of(services.settings.tools.shell).words
+        return AsideAnswer(text="\n".join(status_lines(replace(status, model=model, shell=shell), request.now_s)))
     if word == HELP:
         return AsideAnswer(text="\n".join(f"/{name}  {what}" for name, what in COMMANDS.items()))
     if word == QUEUE:
@@ -73,14 +84,13 @@ def _command(services: Services, request: AsideInput, word: str, rest: str) -> A
     if word == NEW:
         return AsideAnswer(text="From the next turn on I see nothing from before.", effect=NEW_TALK)
     if word == MODEL:
-        return _choose_model(services, request, rest)
+        chosen = request.choice or services.model.name
+        return AsideAnswer(text=f"The model is {chosen}. Choose with /model NAME, go back with /model default.")
     return _decide(services, request, word, rest)
 
 
-def _choose_model(services: Services, request: AsideInput, name: str) -> AsideAnswer:
-    if not name:
-        chosen = request.choice or services.model.name
-        return AsideAnswer(text=f"The model is {chosen}. Choose with /model NAME, go back with /model default.")
+def _choose_model(services: Services, name: str) -> AsideAnswer:
+    """On the event loop: some providers' libraries want one when they are set up."""
     if name in DEFAULT_WORDS:
         return AsideAnswer(text=f"From the next turn on: {services.model.name}.", effect=CHOOSE_MODEL)
     try:

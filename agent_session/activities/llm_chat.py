@@ -48,7 +48,7 @@ async def take_step(services: Services, options: Options, step: StepInput, run: 
     if step.recall:
         patterns, choice = await asyncio.to_thread(recall, services.volume, step.key)
         step = replace(step, allowed=(*patterns, *step.allowed), choice=step.choice or choice)
-    model = await asyncio.to_thread(services.model_for, step.choice)
+    model = services.model_for(step.choice)
     words = [await asyncio.to_thread(words_of, services, step.key, one) for one in signed]
     seq = await services.record.catch_up(step.key, step.turn, step.after_seq)
     gap = (seq + 1, step.after_seq) if seq < step.after_seq else None

@@ -29,7 +29,11 @@ def model_name(settings: Settings, environment: Mapping[str, str] = os.environ) 
 
 def load_model(settings: Settings, name: str = "") -> Model:
     """The configured model, or the one named. Errors: ModelFault (model_setup) that says what to set."""
-    name = name or model_name(settings)
+    configured = model_name(settings)
+    name = name or configured
+    if name.partition(":")[0] != configured.partition(":")[0]:
+        # the base URL is that of the configured provider: another one's API key must not go there
+        settings = settings.model_copy(update={"model": settings.model.model_copy(update={"base_url": ""})})
     prefix = name.partition(":")[0]
     factories = _factories()
     factory = factories.get(prefix) or factories["*"]

@@ -24,12 +24,12 @@ class Card:
 
     def lines(self) -> list[str]:
         """The whole of what would run, and the keys."""
-        always = f"  [a] always: {visible(self.pattern)} for this session" if self.pattern else ""
         return [
             f"  ? {visible(self.tool)} asks to run:",
             *(f"      {line}" for line in argument_lines(self.args)),
             *([f"    why it asks: {visible(self.why)}"] if self.why else []),
-            f"    [y] allow once{always}  [n] deny (with a reason)  [Enter] later",
+            *([f"    [a] always: {visible(self.pattern)} for this session"] if self.pattern else []),
+            "    [y] allow once  [n] deny (with a reason)  [Enter] later",
         ]
 
     @property

@@ -20,13 +20,14 @@ from agent_session.domain.messages import COLLECT, STEER, InboundMessage
 from agent_session.terminal import commands as C
 from agent_session.terminal import recap
 from agent_session.terminal.face import Face
-from agent_session.terminal.following import FAULTS, RECONNECT_S, Followed
+from agent_session.terminal.following import FAULTS, RECONNECT_S, Followed, let_cancel_through
 from agent_session.terminal.look import BOLD, DIM, RED, YELLOW, Look
 from agent_session.terminal.render import Renderer
 from agent_session.terminal.status_line import status_line
 from agent_session.terminal.text import argument_lines, clean, seconds, shortened, visible
 from agent_session.terminal.view import Said
 
+LEAVING_S = 10.0
 TWICE_S = 1.5  #: two Ctrl-C within this leave
 BUS_FIRST_S = 2.0  #: how long the bus is waited for before a message is sent, and before a reply is shown
 REPLY_TIMEOUT_S = 7 * 86_400
@@ -56,7 +57,8 @@ class Chat:
         try:
             await self._face.run(self)
             with contextlib.suppress(TimeoutError):  # what was typed before leaving is still sent
-                await asyncio.wait_for(self._lines.join(), 10)
+                async with asyncio.timeout(LEAVING_S):
+                    await self._lines.join()
             goes_on = self.busy and not self._cancelling
         finally:
             for task in (*tasks, *self._replies):
@@ -138,6 +140,7 @@ class Chat:
                 self._face.refresh()
 
     def _fault(self, error: BaseException) -> None:
+        let_cancel_through()
         words = str(error) or type(error).__name__
         if isinstance(error, RPCError):
             words = f"Temporal does not answer ({words.splitlines()[0][:200]}); try again"
@@ -164,7 +167,8 @@ class Chat:
     async def _send(self, typed: C.Typed) -> None:
         at = self._at
         with contextlib.suppress(TimeoutError):  # a session that is watched shows its answer from the first word on
-            await asyncio.wait_for(at.watching.wait(), BUS_FIRST_S)
+            async with asyncio.timeout(BUS_FIRST_S):
+                await at.watching.wait()
         command, steers = typed.kind == C.SESSION, typed.kind == C.STEER and at.busy
         waits = at.busy and not command and not steers
         self._cancelling = False
@@ -249,6 +253,7 @@ class Chat:
         try:
             return [row.key for row in await self._client.sessions(limit=SESSIONS_SHOWN)]
         except FAULTS:
+            let_cancel_through()
             return []
 
     async def _list_sessions(self) -> None:
@@ -265,6 +270,7 @@ class Chat:
         try:
             return (await self._client.status(key)).state
         except FAULTS:
+            let_cancel_through()
             return ""
 
     async def _expand(self, number: int) -> None:

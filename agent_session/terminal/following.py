@@ -7,6 +7,7 @@ Looks only; what a person types is `chat.py`'s.
 import asyncio
 import contextlib
 import time
+from collections.abc import Generator
 
 from temporalio.service import RPCError
 
@@ -26,6 +27,22 @@ POLL_S, RECONNECT_S, SETTLE_S, CARD_S = 1.0, 1.0, 0.1, 5.0
 FAULTS = (SessionError, ValueError, OSError, RPCError, TimeoutError)
 CLOSED = "closed"
 TELLS_OF_A_CHANGE = (E.TURN_STARTED, E.STEP, E.APPROVAL, E.TOOL_STARTED, E.TOOL_FINISHED, E.TURN_ENDED)
+
+
+def let_cancel_through() -> None:
+    """Errors: CancelledError, when this task is being cancelled: Temporal's SDK makes an RPCError of that."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+@contextlib.contextmanager
+def passing_faults() -> Generator[None]:
+    """For what is tried again."""
+    try:
+        yield
+    except FAULTS:
+        let_cancel_through()
 
 
 class Followed:
@@ -55,7 +72,7 @@ class Followed:
 
     async def run(self) -> None:
         """Until cancelled."""
-        with contextlib.suppress(*FAULTS):  # a volume that is away for a moment: the talk itself goes on
+        with passing_faults():  # a volume that is away for a moment: the talk itself goes on
             await self._recall()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch())
@@ -98,13 +115,14 @@ class Followed:
         """The session's own word, each second while something runs."""
         while True:
             self.wake.clear()
-            with contextlib.suppress(*FAULTS):  # it is asked again
+            with passing_faults():  # it is asked again
                 await self.look()
                 await self.decisions.look(self.status)
                 await self._mend()
             self._face.refresh()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.wake.wait(), self._pause_s())
+                async with asyncio.timeout(self._pause_s()):
+                    await self.wake.wait()
                 await asyncio.sleep(SETTLE_S)  # what woke us may not have reached the workflow yet
 
     def _pause_s(self) -> float | None:

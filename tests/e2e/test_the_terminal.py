@@ -76,7 +76,7 @@ def test_a_talk_with_a_tool_a_cancel_and_an_approval(terminal: Terminal) -> None
     terminal.until("main>")
     terminal.type("write f asked for\r")
     terminal.until("? write_file asks to run")
-    terminal.until("allow? [y/n]")
+    terminal.until("allow? [y/a/n]")
     terminal.type("y\r")
     terminal.until("Wrote 9 bytes")
     terminal.until("main>")
@@ -87,7 +87,7 @@ def test_a_talk_with_a_tool_a_cancel_and_an_approval(terminal: Terminal) -> None
 def test_what_asks_is_shown_with_its_invisible_characters(terminal: Terminal) -> None:
     terminal.until("main>")
     terminal.type("write f a\u202eb\r")
-    assert r"text: a\u202eb" in terminal.until("allow? [y/n]")
+    assert r"text: a\u202eb" in terminal.until("allow? [y/a/n]")
     terminal.type("n\r")
     terminal.until("why not?")
     terminal.type("\r")

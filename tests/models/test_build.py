@@ -107,3 +107,17 @@ def test_no_client_retries_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
     for name in ("openai:m", "openai-chat:m", "anthropic:m"):
         assert load(name)._model.client.max_retries == 0
+
+
+async def test_another_providers_key_never_goes_to_the_configured_base_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person may choose a model for a session; the base URL belongs to the configured provider alone."""
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "canary-key")
+    monkeypatch.setenv("OPENAI_API_KEY", "canary-key")
+    model = {"name": "openai-chat:mine", "base_url": "http://127.0.0.1:9/v1"}
+    settings = load_settings({"data_dir": tmp_path, "model": model})
+    same: Any = load_model(settings, "openai-chat:other")
+    other: Any = load_model(settings, "anthropic:claude-sonnet-4-5")
+    assert same._model.base_url.startswith("http://127.0.0.1:9/")
+    assert "anthropic.com" in other._model.base_url

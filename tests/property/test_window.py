@@ -65,7 +65,7 @@ def test_over_three_hundred_turns_the_window_moves_a_few_times_and_stays_within_
     starts: list[int] = []
     sizes: list[int] = []
     for number in range(300):
-        writer.say("x" * 80, note=L.MODEL if number % 5 == 0 else "")
+        writer.say("x" * 80, note=L.MODEL if number % 5 == 4 else "")
         kept = writer.window(budget)
         starts.append(kept[0]["seq"])
         sizes.append(spent(kept))
@@ -74,7 +74,7 @@ def test_over_three_hundred_turns_the_window_moves_a_few_times_and_stays_within_
         writer.end()
     assert max(sizes) <= budget
     assert min(sizes[60:]) >= budget / 2
-    assert moves(starts) <= 24  # one by one it would be about 270
+    assert moves(starts) <= 30  # one by one it would be about 270
 
 
 def test_a_long_turns_own_steps_move_in_big_steps_too_and_its_words_stay() -> None:
