@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from agent_session.cli import config, demo, look, service, talk
+from agent_session.cli import approvals, config, demo, look, service, talk
 
 app = typer.Typer(
     name="agent-session",
@@ -30,7 +30,7 @@ COMMANDS = {
     "watch": look.watch,
     "cancel": talk.cancel,
     "close": talk.close,
-    "approvals": talk.approvals,
+    "approvals": approvals.approvals,
     "up": service.up,
     "worker": service.worker,
     "init": service.init,

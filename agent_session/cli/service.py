@@ -26,6 +26,7 @@ def up(
     """
     from agent_session.operations import load_services
     from agent_session.ops.supervisor import Supervisor, UpOptions
+    from agent_session.sandbox.confinement import confinement_of
     from agent_session.telemetry import set_up_logging
     from agent_session.transcript.volume import Volume
 
@@ -33,6 +34,7 @@ def up(
     Volume(settings.data_dir).create_or_check()
     set_up_logging(settings, process="up", to_file=True)
     load_services(settings)  # what cannot be used is said here, not in a worker's log
+    say(f"shell: {confinement_of(settings.tools.shell).words}")
     supervisor = Supervisor(settings, UpOptions(workers, while_used, ui), say)
     run(until_signalled(supervisor.run))
 

@@ -1,4 +1,4 @@
-"""Commands that talk to a session: chat, send, run, cancel, close, approvals."""
+"""Commands that talk to a session: chat, send, run, cancel, close."""
 
 import asyncio
 import sys
@@ -11,6 +11,7 @@ import typer
 
 from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, say, settings_from
 from agent_session.cli.main import NEEDS_APPROVAL
+from agent_session.domain.cards import card
 from agent_session.domain.status import WAITING_APPROVAL
 from agent_session.settings import Settings
 
@@ -149,8 +150,8 @@ async def _reply_unless_it_asks(client: "SessionClient", session: str, id: str, 
         if calls:
             waiting.cancel()
             for call in calls:
-                say(f"waits for a person: {call['tool']} {call['args']}")
-                say(f"  agent-session approvals {session} --allow {call['call']}   (or --deny)")
+                say(f"waits for a person: {card(call)}")
+                say(f"  agent-session approvals allow {session} {call['call']}   (or deny)")
             return None
     return waiting.result()
 
@@ -222,48 +223,3 @@ def close(session: Session, data_dir: DataDir = None, address: Address = None) -
 
     run(work())
     say(f"session {session!r} closes")
-
-
-def approvals(
-    session: Session,
-    allow: Annotated[str | None, typer.Option(help="Allow this call, once.")] = None,
-    deny: Annotated[str | None, typer.Option(help="Deny this call.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, for the model to read.")] = "",
-    data_dir: DataDir = None,
-    address: Address = None,
-    as_json: Json = False,
-) -> None:
-    """List the tool calls of a session that wait for a person, or decide on one.
-
-    Exit: 0 shown or decided, 1 no such call waits, 3 no such session.
-    """
-    settings = settings_from(data_dir, address)
-    if allow and deny:
-        raise ValueError("--allow and --deny exclude each other: decide on one call at a time")
-    if not run(_approvals(settings, session, allow, deny, reason, as_json)):
-        raise typer.Exit(1)
-
-
-async def _approvals(
-    settings: Settings, session: str, allow: str | None, deny: str | None, reason: str, as_json: bool
-) -> bool:
-    from agent_session.domain.authority import ALLOW, DENY
-    from agent_session.ops.attach import attached
-
-    async with attached(settings, channel="cli", start=False) as client:
-        waiting = client.waiting_calls(session, await client.status(session))
-        wanted = allow or deny
-        if not wanted:
-            if as_json:
-                print_json(waiting)
-            for one in waiting if not as_json else ():
-                print(f"{one['call']}  {one['tool']}  {one['args']}")
-            if not waiting:
-                say(f"no call waits in session {session!r}")
-            return True
-        for one in waiting:
-            if one["call"] == wanted:
-                await client.resolve(session, wanted, one["digest"], ALLOW if allow else DENY, reason)
-                return True
-        say(f"no call {wanted!r} waits in session {session!r}; without --allow and --deny those that do are listed")
-        return False

@@ -28,8 +28,9 @@ class Card:
             f"  ? {visible(self.tool)} asks to run:",
             *(f"      {line}" for line in argument_lines(self.args)),
             *([f"    why it asks: {visible(self.why)}"] if self.why else []),
+            "    [y] allow once",
             *([f"    [a] always: {visible(self.pattern)} for this session"] if self.pattern else []),
-            "    [y] allow once  [n] deny (with a reason)  [Enter] later",
+            "    [n] deny (with a reason)  [Enter] later",
         ]
 
     @property

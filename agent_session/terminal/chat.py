@@ -306,7 +306,9 @@ class Chat:
                 await asyncio.wait({self._follower})
                 if at is self._at:  # it broke: say why, and go on
                     error = self._follower.exception()
-                    self._fault(error or RuntimeError("nothing is followed any more"))
+                    while isinstance(error, BaseExceptionGroup):
+                        error = error.exceptions[0]
+                    self._fault(ValueError(f"the session is followed anew after {type(error).__name__}: {error}"))
                     await asyncio.sleep(RECONNECT_S)
             finally:
                 self._follower.cancel()

@@ -55,8 +55,18 @@ class Decisions:
         for call in self.desk.open.keys() - asking:
             card = self.desk.close(call)
             if card is not None and call not in self.desk.decided:
-                who = await asyncio.to_thread(recap.who_decided, self._client.volume, self._key, call)
-                self._view.say(f"  {visible(card.tool)}: decided elsewhere{f' ({who})' if who else ''}", YELLOW)
+                who = await self._who_decided(call)
+                words = f"decided elsewhere ({who})" if who else "no longer waits"
+                self._view.say(f"  {visible(card.tool)}: {words}", YELLOW)
+
+    async def _who_decided(self, call: str) -> str:
+        """The worker writes it down a moment after the workflow knows; for a cancelled call it never does."""
+        for _ in range(10):
+            who = await asyncio.to_thread(recap.who_decided, self._client.volume, self._key, call)
+            if who or not self._view.now.turn:
+                return who
+            await asyncio.sleep(0.1)
+        return ""
 
     def _show(self, card: Card) -> None:
         self.desk.open[card.call] = card

@@ -15,15 +15,17 @@ from agent_session.settings import ToolsSettings
 from agent_session.tools.base import ToolContext, ToolError
 
 T = TypeVar("T")
+SANDBOX_WORKSPACE = "/workspace"
 ARTIFACT = re.compile(r"t-[0-9a-f]{16}-[0-9]{1,6}-[0-9]{1,6}")  #: a call id, which names its whole result
 
 
 def components(ctx: ToolContext, path: str) -> list[str]:
     """The path below the workspace; an absolute path into the workspace is taken as what it means.
     Errors: ToolError."""
-    root = str(ctx.workspace)
-    if path == root or path.startswith(root + "/"):
-        path = path[len(root) :].lstrip("/") or "."
+    for root in (str(ctx.workspace), SANDBOX_WORKSPACE):  # as the shell tool shows it, without and with a sandbox
+        if path == root or path.startswith(root + "/"):
+            path = path[len(root) :].lstrip("/") or "."
+            break
     try:
         return parts_of(path)
     except UnsafePath as error:

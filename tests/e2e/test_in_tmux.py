@@ -147,6 +147,8 @@ def test_words_while_a_turn_runs_are_queued_and_a_bang_steers(opens: Callable[..
     chat.until("slept", "I will remember: one")
     chat.idle()
     chat.shows("queued")
+    chat.type("/status")
+    chat.until("queue · idle · offline")
     chat.keys("C-d")
     chat.until("left with 0")
 
@@ -156,6 +158,8 @@ def test_ctrl_c_cancels_a_turn_clears_the_line_and_twice_leaves(opens: Callable[
     chat.idle()
     chat.type("sleep 50")
     chat.until("· thinking ")
+    chat.type("/status")  # is answered at once
+    chat.until("cancel · running", "turn 1, step 1")
     chat.keys("C-c")
     chat.until("(cancelled)")
     chat.idle()

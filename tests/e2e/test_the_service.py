@@ -211,7 +211,7 @@ def test_an_existing_directory_without_its_marker_is_a_fault(tmp_path: Path) -> 
         (["send"], 2, "Missing argument"),
         (["logs", "--id", "e-00000000"], 1, "nothing found"),
         (["chat", "--workspace", "/nowhere"], 2, "/nowhere"),
-        (["approvals", "main", "--allow", "a", "--deny", "b"], 2, "exclude"),
+        (["approvals", "allow"], 2, "SESSION"),
     ],
 )
 def test_bad_input_gets_a_clear_error_and_its_exit_code(up: Up, arguments: list[str], code: int, words: str) -> None:
@@ -362,9 +362,9 @@ def test_a_call_that_asks_ends_send_with_its_own_code_and_is_decided_by_command(
         asked = service.run("send", "asks", "run echo allowed", "--id", "m")
         assert asked.returncode == 5
         assert "echo allowed" in asked.stderr
-        listed = json.loads(service.run("approvals", "asks", "--json").stdout)
-        assert service.run("approvals", "asks", "--allow", "nonsense").returncode == 1
-        assert service.run("approvals", "asks", "--allow", listed[0]["call"]).returncode == 0
+        listed = json.loads(service.run("approvals", "list", "asks", "--json").stdout)
+        assert service.run("approvals", "allow", "asks", "nonsense").returncode == 1
+        assert service.run("approvals", "allow", "asks", listed[0]["call"]).returncode == 0
         assert service.run("send", "asks", "run echo allowed", "--id", "m").stdout.strip() == "allowed"
 
 
