@@ -4,7 +4,7 @@ constraints that `make setup` installs with. Works without any tool but pip."""
 import re
 from importlib.metadata import distribution
 
-ROOT, EXTRAS = "agent-session", ("dev", "otel")
+ROOT, EXTRAS = "agent-session", ("dev", "otel", "inference-test")
 
 
 def needed(name: str, extras: tuple[str, ...] = (), seen: dict[str, str] | None = None) -> dict[str, str]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from tests.e2e.tmux import Tmux
 
 PICTURE = Path(__file__).parents[1] / "docs" / "pictures" / "chat.svg"
-COLUMNS, ROWS = 88, 30
+COLUMNS, ROWS = 88, 34
 ANSWER = (
     "remember this:\n\n## How a message travels\n\n"
     "1. `agent-session chat` **signals** it to the workflow\n"
@@ -36,7 +36,7 @@ def main() -> None:
             chat.until("I will remember")
             chat.idle()
             chat.type("write notes.md done")
-            chat.until("allow? [y/n]", "waits for you")
+            chat.until("allow?", "waits for you")
             draw(chat.screen("-e"))
         finally:
             chat.close()

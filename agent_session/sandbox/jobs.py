@@ -58,10 +58,11 @@ class Jobs:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 running = await Command.start(command, workspace, settings, lock)
                 log = open_regular(handle, f"{id}.log", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            finally:
-                os.close(lock)  # the launcher's copy holds it as long as the job lives
+            except BaseException:
+                os.close(lock)
+                raise
         self._write(job)
-        task = asyncio.create_task(self._keep(job, running, log))
+        task = asyncio.create_task(self._keep(job, running, log, lock))
         _kept.add(task)
         task.add_done_callback(_kept.discard)
 
@@ -113,8 +114,9 @@ class Jobs:
             await asyncio.sleep(LOOK_S / 5)
         return job
 
-    async def _keep(self, job: Job, running: Command, log: int) -> None:
-        """Write its output down until it ends, is stopped, or this worker stops."""
+    async def _keep(self, job: Job, running: Command, log: int, lock: int) -> None:
+        """Write its output down until it ends, is stopped, or this worker stops. The lock is shared with the
+        launcher and given back once the end is written: until then nobody takes the job for lost."""
         pumping = asyncio.create_task(self._pump(job, running, log))
         try:
             while not pumping.done():
@@ -132,6 +134,7 @@ class Jobs:
             os.close(log)
             state = ENDED if job.state == RUNNING else job.state
             self._write(replace(job, state=state, code=running.process.returncode or 0))
+            os.close(lock)
 
     async def _pump(self, job: Job, running: Command, log: int) -> int:
         """Returns how many bytes of the beginning were dropped."""

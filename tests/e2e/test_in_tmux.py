@@ -159,7 +159,7 @@ def test_ctrl_c_cancels_a_turn_clears_the_line_and_twice_leaves(opens: Callable[
     chat.type("sleep 50")
     chat.until("· thinking ")
     chat.type("/status")  # is answered at once
-    chat.until("cancel · running", "turn 1, step 1")
+    chat.until("cancel · running", "step 1 (t-")
     chat.keys("C-c")
     chat.until("(cancelled)")
     chat.idle()
