@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from temporalio.service import RPCError
 
@@ -305,11 +305,15 @@ class Chat:
             try:
                 await asyncio.wait({self._follower})
                 if at is self._at:  # it broke: say why, and go on
-                    error = self._follower.exception()
-                    while isinstance(error, BaseExceptionGroup):
-                        error = error.exceptions[0]
-                    self._fault(ValueError(f"the session is followed anew after {type(error).__name__}: {error}"))
+                    self._fault(ValueError(f"the session is followed anew after {_cause(self._follower.exception())}"))
                     await asyncio.sleep(RECONNECT_S)
             finally:
                 self._follower.cancel()
                 await asyncio.wait({self._follower})
+
+
+def _cause(error: BaseException | None) -> str:
+    """What a task group broke on."""
+    if isinstance(error, BaseExceptionGroup):
+        return _cause(cast(BaseExceptionGroup[BaseException], error).exceptions[0])
+    return f"{type(error).__name__}: {error}"
