@@ -14,6 +14,7 @@ import mimetypes
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +51,7 @@ from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
 from agent_session.domain.turns import Decision
 from agent_session.domain.wire import from_wire, to_wire
-from agent_session.live.events import LiveEvent
+from agent_session.live.events import DELTA, TOOL_OUTPUT, LiveEvent
 from agent_session.live.watch import watch
 from agent_session.paths import write_whole
 from agent_session.settings import Settings, load_settings
@@ -61,6 +62,7 @@ from agent_session.transcript.volume import WORKSPACE_FILE, Volume
 from agent_session.transcript.waiting_calls import waiting_calls
 from agent_session.waiting import QUERY_TIMEOUT_S, Waiter
 
+FOLLOW_POLL_S = 1.0  #: events may come a moment before their line
 TASK_TIMEOUT = timedelta(seconds=5)  #: how soon a workflow task of a lost worker is given to another
 SESSION_WORKFLOW, TURN_WORKFLOW = "AgentSessionWorkflow", "AgentTurnWorkflow"
 
@@ -355,13 +357,27 @@ def _user() -> str:
 
 
 async def follow(volume: Volume, key: str, *, poll_s: float = 0.2) -> AsyncIterator[tuple[bytes, Line | BadLine]]:
-    """The transcript's raw lines as they come, from the first on; waits for the file."""
-    position = 0
-    while True:
-        try:
-            for after, raw, line in read_all(volume, key, position):
-                position = after
-                yield raw, line
-        except FileNotFoundError:
-            pass
-        await asyncio.sleep(poll_s)
+    """The transcript's raw lines as they come, from the first on; waits for the file. Where the live bus can
+    be reached it says when to look, so a line shows as soon as it stands there."""
+    position, news = 0, asyncio.Event()
+    listening = asyncio.create_task(_listen(volume.root, key, news))
+    try:
+        while True:
+            try:
+                for after, raw, line in read_all(volume, key, position):
+                    position = after
+                    yield raw, line
+            except FileNotFoundError:
+                pass
+            with suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), poll_s if listening.done() else FOLLOW_POLL_S)
+            news.clear()
+    finally:
+        listening.cancel()
+
+
+async def _listen(data_dir: Path, key: str, news: asyncio.Event) -> None:
+    with suppress(OSError):
+        async for event in watch(data_dir, key):
+            if event.kind not in (DELTA, TOOL_OUTPUT):
+                news.set()

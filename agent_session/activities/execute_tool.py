@@ -62,10 +62,11 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
     outcome = Outcome(permitted.outcome, permitted.why)
     if not permitted.outcome and tool is not None:
         outcome = await _call(services, request, tool, line, call, run, sent)
+    sends = {"sends": [to_wire(one) for one in sent]} if sent and outcome.word == "ok" else {}
+    recorded = await _write(services, request, line, outcome, run, began, allows | sends)
     ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word, ms=_ms_since(began))
     services.live.publish(replace(ended, text=outcome.content[:OUTPUT_CHARS]))
-    sends = {"sends": [to_wire(one) for one in sent]} if sent and outcome.word == "ok" else {}
-    return _summary(await _write(services, request, line, outcome, run, began, allows | sends), began)
+    return _summary(recorded, began)
 
 
 async def _record_decision(services: Services, request: ToolInput, call: str, line: Line, run: Run) -> Line:

@@ -20,7 +20,7 @@ from agent_session.domain.messages import COLLECT, STEER, InboundMessage
 from agent_session.terminal import commands as C
 from agent_session.terminal import recap
 from agent_session.terminal.face import Face
-from agent_session.terminal.following import FAULTS, RECONNECT_S, Followed, let_cancel_through
+from agent_session.terminal.following import BUS_FIRST_S, FAULTS, RECONNECT_S, Followed, let_cancel_through
 from agent_session.terminal.look import BOLD, DIM, RED, YELLOW, Look
 from agent_session.terminal.render import Renderer
 from agent_session.terminal.status_line import status_line
@@ -29,7 +29,6 @@ from agent_session.terminal.view import Said
 
 LEAVING_S = 10.0
 TWICE_S = 1.5  #: two Ctrl-C within this leave
-BUS_FIRST_S = 2.0  #: how long the bus is waited for before a message is sent, and before a reply is shown
 REPLY_TIMEOUT_S = 7 * 86_400
 SESSIONS_SHOWN, STATES_SHOWN = 200, 20
 Work = Coroutine[Any, Any, None]
@@ -166,9 +165,7 @@ class Chat:
 
     async def _send(self, typed: C.Typed) -> None:
         at = self._at
-        with contextlib.suppress(TimeoutError):  # a session that is watched shows its answer from the first word on
-            async with asyncio.timeout(BUS_FIRST_S):
-                await at.watching.wait()
+        await at.hears()
         command, steers = typed.kind == C.SESSION, typed.kind == C.STEER and at.busy
         waits = at.busy and not command and not steers
         self._cancelling = False

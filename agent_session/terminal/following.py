@@ -24,6 +24,7 @@ from agent_session.terminal.text import clean
 from agent_session.terminal.view import View, name_of
 
 POLL_S, RECONNECT_S, SETTLE_S, CARD_S = 1.0, 1.0, 0.1, 5.0
+BUS_FIRST_S = 2.0  #: how long the bus is waited for before a message is sent, and before a reply is shown
 FAULTS = (SessionError, ValueError, OSError, RPCError, TimeoutError)
 CLOSED = "closed"
 TELLS_OF_A_CHANGE = (E.TURN_STARTED, E.STEP, E.APPROVAL, E.TOOL_STARTED, E.TOOL_FINISHED, E.TURN_ENDED)
@@ -57,6 +58,7 @@ class Followed:
         self.wake = asyncio.Event()
         self.watching = asyncio.Event()  #: the bus is heard
         self._card_expected_until = 0.0
+        self._bus_is_away = False
         self.awaited = 0  #: messages of this terminal that are not answered yet
 
     @property
@@ -108,8 +110,14 @@ class Followed:
                         self.wake.set()
             except OSError:
                 pass  # nobody serves live.sock: the service restarts, or Temporal is somewhere else
-            self.watching = asyncio.Event()
+            self.watching, self._bus_is_away = asyncio.Event(), True
             await asyncio.sleep(RECONNECT_S)
+
+    async def hears(self) -> None:
+        """Wait for the bus, so that nothing of the next answer is missed; not where there is none."""
+        deadline = time.monotonic() + BUS_FIRST_S
+        while not self.watching.is_set() and not self._bus_is_away and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
 
     async def _poll(self) -> None:
         """The session's own word, each second while something runs."""

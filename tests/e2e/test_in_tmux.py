@@ -277,3 +277,22 @@ def test_a_locale_without_utf_8_gets_ascii(opens: Callable[..., Tmux]) -> None:
     chat.until("\nfinished")
     chat.until("ascii - idle")
     chat.shows("ascii")
+
+
+def test_without_the_live_bus_answers_and_cards_come_all_the_same(up: Up, opens: Callable[..., Tmux]) -> None:
+    away = up.data_dir / "live.sock.away"
+    (up.data_dir / "live.sock").rename(away)
+    try:
+        chat = opens("deaf")
+        chat.idle()
+        chat.type("run sleep 2 && echo finished")
+        chat.until("· shell ")
+        chat.type("remember queued")
+        chat.until("queued (1): remember queued")
+        chat.until("\nfinished\ndeaf> remember queued\nI will remember: queued")
+        chat.type("write f x")
+        chat.until("? write_file asks to run:", "allow? [y/a/n]")
+        chat.type("y")
+        chat.until("Wrote 1 bytes")
+    finally:
+        away.rename(up.data_dir / "live.sock")
