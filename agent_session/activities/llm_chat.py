@@ -107,7 +107,8 @@ async def _ask_and_record(
     recorded = await _append(services, options, step, line, results, ended, run)
     tell_approvals(services.live, begun, [one.call for one in judged])
     if ended is not None:
-        tell_turn_ended(services.live, begun, ended, str(line["content"]), add_usage(opened.spent, line["usage"]))
+        spent = add_usage(opened.spent, line["usage"])
+        tell_turn_ended(services.live, begun, ended, str(line["content"]), spent, str(line["model"]))
     if recorded.written_before:  # another attempt was quicker: its answer counts, and so does its end
         opened = await services.record.open_step(step.key, step.turn, step.step, (), run)
         ended = opened.ended

@@ -31,7 +31,9 @@ def tell_approvals(live: Live, begun: LiveEvent, calls: list[Line]) -> None:
             live.publish(replace(asks, text=str(call["args"])[:SHOWN_CHARS], note=str(call.get("why", ""))))
 
 
-def tell_turn_ended(live: Live, begun: LiveEvent, ended: Line, text: str, spent: Mapping[str, Any]) -> None:
+def tell_turn_ended(
+    live: Live, begun: LiveEvent, ended: Line, text: str, spent: Mapping[str, Any], model: str = ""
+) -> None:
     """How it ended, with the reply and what the turn has cost."""
     outcome = str(ended.get("outcome", ""))
     live.publish(
@@ -41,6 +43,7 @@ def tell_turn_ended(live: Live, begun: LiveEvent, ended: Line, text: str, spent:
             outcome=outcome,
             text=(text if outcome == "answered" else str(ended.get("content", "")))[:REPLY_CHARS],
             note=str(ended.get("error_id", "")),
+            model=model,
             input_tokens=int(spent.get("input_tokens", 0)),
             output_tokens=int(spent.get("output_tokens", 0)),
             cached_tokens=int(spent.get("cached_tokens", 0)),

@@ -59,15 +59,18 @@ class Replies:
             refused=tuple(f"{scoped} {r.turn} {r.error_id} {r.text}" for scoped, r in self._refused.items()),
         )
 
-    def record(self, scoped_ids: Iterable[str], reply: ReplyRecord) -> None:
-        """These messages were answered by this reply. The first answer stands."""
+    def record(self, scoped_ids: Iterable[str], reply: ReplyRecord, *, aside: bool = False) -> None:
+        """These messages were answered by this reply. The first answer stands. An aside is not what was said
+        last."""
         for scoped in scoped_ids:
             self._window.setdefault(scoped, (reply.outcome, reply.turn))
             self._refused.pop(scoped, None)
         if len(reply.text.encode("utf-8", "replace")) > REPLY_BYTES:
             reply = replace(reply, text="", text_ref=reply.turn)
+        said_last = self.newest if aside else reply
         self._last.pop(reply.turn, None)
-        self._last[reply.turn] = self._newest = reply
+        self._last[reply.turn] = reply
+        self._newest = said_last
         self._sizes[reply.turn] = encoded_bytes(reply.text)
         while len(self._last) > REPLIES_CARRIED or sum(self._sizes.values()) > REPLIES_BYTES:
             oldest = next(iter(self._last))

@@ -30,6 +30,7 @@ class LiveEvent:
     outcome: str = ""
     note: str = ""
     sender: str = ""
+    model: str = ""  #: which answered, with `turn_ended`
     ms: int = 0  #: how long a finished tool took
     input_tokens: int = 0  #: of the whole turn, with `turn_ended`
     output_tokens: int = 0

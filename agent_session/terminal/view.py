@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agent_session.domain.status_words import usage_words
 from agent_session.live import events as E
 from agent_session.live.events import LiveEvent
 from agent_session.terminal.blocks import Block, Lines, Markdown, Stream
@@ -101,10 +102,11 @@ class View:
 
     def show(self, event: LiveEvent) -> None:
         """Take in one event."""
-        if event.turn in self._ended:
-            return
         if event.kind == E.TURN_ENDED:
             self.end(event.turn, event.outcome, event.text, event.note)
+            self._cost(event)
+        elif event.turn in self._ended:
+            return
         elif event.turn:
             self._begin(event)
             if event.kind in self._handlers:
@@ -235,6 +237,12 @@ class View:
         else:
             self.say(f"({outcome})", YELLOW)
         self._face.refresh()
+
+    def _cost(self, event: LiveEvent) -> None:
+        """What the turn took; the offline model takes nothing."""
+        if event.output_tokens and event.model != "offline":
+            used = (event.input_tokens, event.output_tokens, event.cached_tokens, event.cost_microusd)
+            self.say(f"  {usage_words(*used)}", DIM)
 
     def answer(self, text: str) -> None:
         """A whole answer that was not streamed."""

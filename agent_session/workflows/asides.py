@@ -128,7 +128,7 @@ class Asides(Background):
     def _reply_aside(self, message: InboundMessage, answer: AsideAnswer) -> None:
         name = turn_id([message.scoped])
         reply = ReplyRecord(turn=name, outcome=outcomes.ANSWERED, text=answer.text)
-        self.replies.record([message.scoped], reply)
+        self.replies.record([message.scoped], reply, aside=True)
         self.inbox.answered([message.scoped])
         if message.reply_address and answer.text_ref:
             self.outbox.add(

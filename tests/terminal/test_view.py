@@ -172,3 +172,11 @@ def test_a_terminal_without_a_cursor_gets_lines_as_they_come() -> None:
     view.show(event(TOOL_STARTED, '{"command": "ls"}', tool="shell", call="c1"))
     view.show(event(APPROVAL, "{}", tool="shell", call="c1"))
     assert paper.lines == ["**One**", "Tw", "  ⚙ shell  ls"]
+
+
+@pytest.mark.parametrize(("model", "shown"), [("anthropic:x", True), ("offline", False)])
+def test_a_turn_ends_with_what_it_took(paper: Paper, model: str, shown: bool) -> None:
+    used = {"input_tokens": 1_200, "output_tokens": 34, "cached_tokens": 1_000, "cost_microusd": 12_300}
+    ended = LiveEvent(session="main", kind=TURN_ENDED, turn="t", outcome="answered", text="Done.", model=model, **used)
+    view_on(paper).show(ended)
+    assert ("  1234 tokens (1000 cached) · $0.0123" in paper.lines) == shown
