@@ -141,6 +141,11 @@ class SessionClient:
     async def run_once(self, text: str, key: str = "", *, timeout_s: float = 600) -> Reply:
         """The turn-based form: one workflow for this message. With a key, the transcript is kept from run
         to run. Errors: SessionIsLive."""
+        receipt = await self.start_once(text, key)
+        return await self.await_reply(receipt.session, receipt.id, timeout_s=timeout_s)
+
+    async def start_once(self, text: str, key: str = "") -> Receipt:
+        """As `run_once`, without waiting. Errors: SessionIsLive."""
         key = session_key(key or f"run/{uuid.uuid4().hex}")
         message = await self._message(key, text, uuid.uuid4().hex, COLLECT, PERSON, "", "", ())
         state = SessionState(key=key, inbox=CarriedInbox(head=(message,)))
@@ -156,7 +161,7 @@ class SessionClient:
             )
         except WorkflowAlreadyStartedError:
             raise SessionIsLive(f"session {key!r} is live: use 'agent-session send {key} …' to talk to it") from None
-        return await self.await_reply(key, message.id, timeout_s=timeout_s)
+        return Receipt(key, message.id, message.scoped)
 
     async def status(self, key: str) -> Status:
         """What the session is doing. When no worker answers, what Temporal itself knows

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+from agent_session.asking import NeedsAPerson, reply_unless_it_asks
 from agent_session.client import Reply, SessionClient, SessionError
 from agent_session.settings import Settings
 from agent_session.terminal.text import visible
@@ -25,7 +26,7 @@ class CliChannel:
         self._attachments = attachments  # for the first message
 
     async def run(self, client: SessionClient) -> None:
-        """Talk until the end of input. `failed` says whether a message was not answered."""
+        """Talk until the end of input. `failed` says whether a message was not answered. Errors: NeedsAPerson."""
         async for line in lines_of_stdin():
             if line.strip():
                 await self._say(client, line)
@@ -33,9 +34,12 @@ class CliChannel:
     async def _say(self, client: SessionClient, text: str) -> None:
         files, self._attachments = self._attachments, ()
         try:
-            reply = await client.ask(self.key, text, timeout_s=7 * 86_400, attachments=files)
+            receipt = await client.send(self.key, text, attachments=files)
+            reply = await reply_unless_it_asks(client, self.key, receipt.id, timeout_s=7 * 86_400)
             show(reply)
             self.failed = self.failed or not reply.ok
+        except NeedsAPerson:
+            raise
         except (SessionError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             self.failed = True

@@ -4,13 +4,14 @@ import os
 import traceback
 from pathlib import Path
 
-from agent_session.cli.main import FAILED, NO_SUCH_SESSION, UNREACHABLE, USAGE
+from agent_session.cli.main import FAILED, NEEDS_APPROVAL, NO_SUCH_SESSION, UNREACHABLE, USAGE
 
 
 def exit_code_of(error: BaseException) -> int:
-    """1 failed, 2 usage and settings, 3 no such session or message, 4 unreachable."""
+    """1 failed, 2 usage and settings, 3 no such session or message, 4 unreachable, 5 a person must decide."""
     from temporalio.service import RPCError
 
+    from agent_session.asking import NeedsAPerson
     from agent_session.client import NoSuchMessage, NoSuchSession
     from agent_session.connection import Unreachable
     from agent_session.models.base import ModelFault
@@ -21,6 +22,8 @@ def exit_code_of(error: BaseException) -> int:
         return USAGE
     if isinstance(error, NoSuchSession | NoSuchMessage):
         return NO_SUCH_SESSION
+    if isinstance(error, NeedsAPerson):
+        return NEEDS_APPROVAL
     return UNREACHABLE if isinstance(error, Unreachable | RPCError) else FAILED
 
 

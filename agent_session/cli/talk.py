@@ -1,6 +1,5 @@
 """Commands that talk to a session: chat, send, run, cancel, close."""
 
-import asyncio
 import sys
 import uuid
 from contextlib import AsyncExitStack
@@ -10,13 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, say, settings_from
-from agent_session.cli.main import NEEDS_APPROVAL
-from agent_session.domain.cards import card
-from agent_session.domain.status import WAITING_APPROVAL
 from agent_session.settings import Settings
 
 if TYPE_CHECKING:
-    from agent_session.client import Reply, SessionClient
+    pass
 
 OFFLINE_HELP = (
     "  it answers by rule: run <command>, read <path>, remember …, what did I say?",
@@ -36,7 +32,8 @@ def chat(
     """Talk to a session. Starts the service when none runs; it ends 10 s after the last chat.
 
     With standard input not a terminal, each line is a message, sent when the reply to the one before has
-    come; replies go to stdout, errors to stderr. Exit: 0 at the end of input, 1 when a message failed.
+    come; replies go to stdout, errors to stderr. Exit: 0 at the end of input, 1 when a message failed, 5 when
+    a tool call waits for a person (see 'approvals').
     """
     settings = settings_from(data_dir, address)
     _check_files(attach or [])
@@ -104,8 +101,6 @@ def send(
     ok = run(
         _send(settings, session, text, id or uuid.uuid4().hex, mode, wait, timeout, reply_to, attach or [], as_json)
     )
-    if ok is None:
-        raise typer.Exit(NEEDS_APPROVAL)
     if not ok:
         raise typer.Exit(1)
 
@@ -121,7 +116,8 @@ async def _send(
     reply_to: str,
     attach: list[Path],
     as_json: bool,
-) -> bool | None:
+) -> bool:
+    from agent_session.asking import reply_unless_it_asks
     from agent_session.ops.attach import attached
     from channels import load_channel
     from channels.cli import show
@@ -134,26 +130,9 @@ async def _send(
         if not wait:
             print_json(receipt) if as_json else print(receipt.id)
             return True
-        reply = await _reply_unless_it_asks(client, session, receipt.id, timeout_s)
-        if reply is None:
-            return None
+        reply = await reply_unless_it_asks(client, session, receipt.id, timeout_s=timeout_s)
         print_json(reply) if as_json else show(reply)
         return reply.ok
-
-
-async def _reply_unless_it_asks(client: "SessionClient", session: str, id: str, timeout_s: float) -> "Reply | None":
-    """The reply, or None once a call waits for a person: nobody sits here to decide."""
-    waiting = asyncio.create_task(client.await_reply(session, id, timeout_s=timeout_s))
-    while not (await asyncio.wait({waiting}, timeout=1.0))[0]:
-        status = await client.status(session)
-        calls = client.waiting_calls(session, status) if status.state == WAITING_APPROVAL else []
-        if calls:
-            waiting.cancel()
-            for call in calls:
-                say(f"waits for a person: {card(call)}")
-                say(f"  agent-session approvals allow {session} {call['call']}   (or deny)")
-            return None
-    return waiting.result()
 
 
 def run_once(
@@ -171,7 +150,7 @@ def run_once(
 
     What is piped in is added to the message: cat log | agent-session run "why?". With --session the
     transcript is kept, so memory persists from run to run; a key whose session is live is refused.
-    Exit: 0 answered, 1 not answered.
+    Exit: 0 answered, 1 not answered, 5 a tool call waits for a person (see 'approvals').
     """
     from agent_session.terminal.standard_input import piped, with_input
 
@@ -182,6 +161,7 @@ def run_once(
 
 
 async def _run_once(settings: Settings, text: str, session: str, as_json: bool) -> bool:
+    from agent_session.asking import reply_unless_it_asks
     from agent_session.ops.attach import attached
     from agent_session.terminal.spinner import with_spinner
     from channels.cli import show
@@ -189,7 +169,9 @@ async def _run_once(settings: Settings, text: str, session: str, as_json: bool) 
     async with AsyncExitStack() as stack:
         service = attached(settings, channel="cli", start=True)
         client = await with_spinner("starting the service", stack.enter_async_context(service))
-        reply = await with_spinner("working", client.run_once(text, session))
+        receipt = await client.start_once(text, session)
+        waiting = reply_unless_it_asks(client, receipt.session, receipt.id, timeout_s=7 * 86_400)
+        reply = await with_spinner("working", waiting)
         print_json(reply) if as_json else show(reply)
         return reply.ok
 

@@ -211,7 +211,7 @@ def test_an_existing_directory_without_its_marker_is_a_fault(tmp_path: Path) -> 
         (["send"], 2, "Missing argument"),
         (["logs", "--id", "e-00000000"], 1, "nothing found"),
         (["chat", "--workspace", "/nowhere"], 2, "/nowhere"),
-        (["approvals", "allow"], 2, "SESSION"),
+        (["approvals", "allow"], 2, "session"),
     ],
 )
 def test_bad_input_gets_a_clear_error_and_its_exit_code(up: Up, arguments: list[str], code: int, words: str) -> None:
@@ -362,6 +362,11 @@ def test_a_call_that_asks_ends_send_with_its_own_code_and_is_decided_by_command(
         asked = service.run("send", "asks", "run echo allowed", "--id", "m")
         assert asked.returncode == 5
         assert "echo allowed" in asked.stderr
+        for command, words in (("chat", "run echo piped\n"), ("run", "")):
+            more = ("run echo once",) if command == "run" else ("piped",)
+            waits = service.run(command, *more, input=words)
+            assert waits.returncode == 5, "nobody sits there to decide: it must not wait for a day"
+            assert "approvals allow" in waits.stderr
         listed = json.loads(service.run("approvals", "list", "asks", "--json").stdout)
         assert service.run("approvals", "allow", "asks", "nonsense").returncode == 1
         assert service.run("approvals", "allow", "asks", listed[0]["call"]).returncode == 0
@@ -386,7 +391,7 @@ def test_watch_shows_a_turn_as_it_happens(up: Up) -> None:
     kinds = kinds_of_a_turn()
     while "tool_started" not in kinds:  # of a turn that it saw the end of, or more of the first ones
         kinds = kinds_of_a_turn()
-    assert kinds[0] == "step"
+    assert kinds[:2] == ["turn_started", "step"]
     assert {"tool_started", "tool_output", "tool_finished", "delta"} <= set(kinds)
     watching.kill()
 

@@ -1,0 +1,30 @@
+"""Waiting for a reply where nobody sits to decide: a call that asks ends the wait instead of holding it up
+for a day. The message stays accepted; the same id waits again."""
+
+import asyncio
+
+from agent_session.client import Reply, SessionClient, SessionError
+from agent_session.domain.cards import card
+from agent_session.domain.status import WAITING_APPROVAL
+
+LOOK_S = 1.0
+
+
+class NeedsAPerson(SessionError):
+    """A tool call waits for a person; the message says which, and how to decide."""
+
+
+async def reply_unless_it_asks(client: SessionClient, key: str, id: str, *, timeout_s: float) -> Reply:
+    """As `await_reply`. Errors: NeedsAPerson, and those of `await_reply`."""
+    waiting = asyncio.create_task(client.await_reply(key, id, timeout_s=timeout_s))
+    try:
+        while not (await asyncio.wait({waiting}, timeout=LOOK_S))[0]:
+            status = await client.status(key)
+            calls = client.waiting_calls(key, status) if status.state == WAITING_APPROVAL else []
+            if calls:
+                lines = [f"waits for a person: {card(call)}" for call in calls]
+                lines += [f"  agent-session approvals allow {key} {call['call']}   (or deny)" for call in calls]
+                raise NeedsAPerson("\n".join(lines))
+        return waiting.result()
+    finally:
+        waiting.cancel()
