@@ -11,7 +11,6 @@ from pathlib import Path
 from agent_session.asking import NeedsAPerson, reply_unless_it_asks
 from agent_session.client import Reply, SessionClient, SessionError
 from agent_session.settings import Settings
-from agent_session.terminal.text import visible
 
 
 class CliChannel:
@@ -77,9 +76,6 @@ async def lines_of_stdin() -> AsyncIterator[str]:
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.buffer.readline):
         yield line.decode("utf-8", "replace").rstrip("\r\n")
-
-
-__all__ = ["CliChannel", "create", "lines_of_stdin", "show", "visible"]
 
 
 def create(settings: Settings) -> CliChannel:

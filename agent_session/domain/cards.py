@@ -15,24 +15,32 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def arguments_shown(args: str) -> str:
-    """The arguments for a person: a single text as it is, several as `name: value`, one a line."""
+def arguments(args: str) -> dict[str, Any] | None:
+    """A call's arguments, or None for what is no JSON object (cut off, or the model's slip)."""
     try:
-        parsed: Any = json.loads(args or "{}")
+        found: Any = json.loads(args or "{}")
     except ValueError:
-        return visible(args)
-    if not isinstance(parsed, dict):
-        return visible(args)
-    given = cast(dict[str, Any], parsed)
-    values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
-    if len(values) == 1:
-        return "\n".join(visible(line) for line in next(iter(values.values())).split("\n"))
-    return "\n".join(f"{name}: {visible(value)}" for name, value in values.items())
+        return None
+    return cast(dict[str, Any], found) if isinstance(found, dict) else None
+
+
+def argument_lines(args: str) -> list[str]:
+    """A call's arguments whole, a line or more each, with nothing hidden in them."""
+    found = arguments(args)
+    if found is None:
+        return [visible(line) for line in args.split("\n")]
+    lines: list[str] = []
+    for name, value in found.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        first, *rest = text.split("\n")
+        lines.append(f"{visible(name)}: {visible(first)}")
+        lines += [f"{' ' * len(name)}| {visible(line)}" for line in rest]
+    return lines
 
 
 def card(call: Mapping[str, str]) -> str:
     """One call that waits: `call` has tool, args, call, why and pattern."""
-    shown = arguments_shown(call.get("args", ""))
+    shown = "\n".join(argument_lines(call.get("args", "")))
     if len(shown) > SHOWN_CHARS:
         shown = f"{shown[:SHOWN_CHARS]}\n… {len(shown) - SHOWN_CHARS} characters more, in the transcript"
     lines = [f"{visible(call.get('tool', ''))}  ({call.get('call', '')})"]

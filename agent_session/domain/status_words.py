@@ -50,11 +50,13 @@ def usage_words(input_tokens: int, output_tokens: int, cached_tokens: int, cost_
     return f"{words} · {dollars(cost_microusd)}" if cost_microusd else words
 
 
-def amount(number: int) -> str:
-    """1,234 as it is, larger ones in thousands and millions."""
-    if number < 10_000:
-        return str(number)
-    return f"{number / 1000:.0f}k" if number < 1_000_000 else f"{number / 1_000_000:.1f}M"
+def amount(count: int) -> str:
+    """412, 1.2k, 38k, 1.5M."""
+    if count < 1_000:
+        return str(count)
+    if count < 1_000_000:
+        return f"{count / 1_000:.1f}k" if count < 10_000 else f"{count // 1_000}k"
+    return f"{count / 1_000_000:.1f}M"
 
 
 def dollars(microusd: int) -> str:

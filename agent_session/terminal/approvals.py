@@ -5,7 +5,7 @@ An answer counts only for a card that stood on the screen before its first key w
 
 from dataclasses import dataclass, field
 
-from agent_session.terminal.text import argument_lines, visible
+from agent_session.domain.cards import argument_lines, visible
 
 ALLOW, ALWAYS, DENY, LATER = "allow", "always", "deny", "later"
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 from temporalio.service import RPCError
 
 from agent_session.client import Receipt, SessionClient
+from agent_session.domain.cards import argument_lines, visible
 from agent_session.domain.ids import session_key
 from agent_session.domain.messages import COLLECT, STEER, InboundMessage
 from agent_session.terminal import commands as C
@@ -24,7 +25,7 @@ from agent_session.terminal.following import BUS_FIRST_S, FAULTS, RECONNECT_S, F
 from agent_session.terminal.look import BOLD, DIM, RED, YELLOW, Look
 from agent_session.terminal.render import Renderer
 from agent_session.terminal.status_line import status_line
-from agent_session.terminal.text import argument_lines, clean, seconds, shortened, visible
+from agent_session.terminal.text import clean, seconds, shortened
 from agent_session.terminal.view import Said
 
 LEAVING_S = 10.0

@@ -7,11 +7,11 @@ import asyncio
 import time
 
 from agent_session.client import SessionClient
+from agent_session.domain.cards import visible
 from agent_session.domain.status import WAITING_APPROVAL, Status
 from agent_session.terminal import recap
 from agent_session.terminal.approvals import ALLOW, ALWAYS, DENY, LATER, Answer, Card, Desk, answer_to
 from agent_session.terminal.look import DIM, YELLOW
-from agent_session.terminal.text import visible
 from agent_session.terminal.view import View
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from agent_session.terminal.text import visible
+from agent_session.domain.cards import visible
 from agent_session.transcript.lines import APPROVAL, ASSISTANT, ENDED, EVENT, TOOL, USER, Line, calls_of
 from agent_session.transcript.reader import backwards, reply_of
 from agent_session.transcript.volume import Volume

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from agent_session.domain.status_words import amount, dollars
 from agent_session.terminal.look import Look
 from agent_session.terminal.text import shortened
 
@@ -28,8 +29,8 @@ def status_line(facts: Facts, width: int, look: Look) -> str:
         (0, doing),
         (6, f"step {facts.step}" if facts.step else ""),
         (2, f"{facts.queue} queued" if facts.queue else ""),
-        (5, f"{thousands(facts.tokens)} tokens" if facts.tokens else ""),
-        (3, f"${facts.cost_microusd / 1_000_000:.4f}" if facts.cost_microusd else ""),
+        (5, f"{amount(facts.tokens)} tokens" if facts.tokens else ""),
+        (3, dollars(facts.cost_microusd) if facts.cost_microusd else ""),
         (4, facts.model),
     ]
     parts = [(rank, look.words(shortened(words, 60))) for rank, words in parts if words]
@@ -42,12 +43,3 @@ def status_line(facts: Facts, width: int, look: Look) -> str:
 def clock(seconds: int) -> str:
     minutes, rest = divmod(max(0, seconds), 60)
     return f"{minutes}:{rest:02}" if minutes else f"{rest} s"
-
-
-def thousands(count: int) -> str:
-    """412, 1.2k, 38k, 1.5M."""
-    if count < 1_000:
-        return str(count)
-    if count < 1_000_000:
-        return f"{count / 1_000:.1f}k" if count < 10_000 else f"{count // 1_000}k"
-    return f"{count / 1_000_000:.1f}M"

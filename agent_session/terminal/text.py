@@ -6,16 +6,12 @@ would run.
 
 import json
 import re
-from typing import Any, cast
+
+from agent_session.domain.cards import arguments, visible
 
 ESCAPE_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # and what reorders a line
 MAIN_ARGUMENTS = ("command", "path", "url", "query", "text", "name")
-
-
-def visible(text: str) -> str:
-    """Control and bidirectional characters made visible: a person must see what really would run."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def clean(text: str) -> str:
@@ -30,15 +26,6 @@ def shortened(text: str, width: int, dots: str = "…") -> str:
     return text if len(text) <= width else text[: max(0, width - len(dots))] + dots[: max(0, width)]
 
 
-def arguments(args: str) -> dict[str, Any] | None:
-    """A call's arguments, or None for what is no JSON object (cut off, or the model's slip)."""
-    try:
-        found = json.loads(args)
-    except ValueError:
-        return None
-    return cast(dict[str, Any], found) if isinstance(found, dict) else None
-
-
 def summary(args: str) -> str:
     """A call's arguments in a few words: the command, the path."""
     found = arguments(args)
@@ -48,20 +35,6 @@ def summary(args: str) -> str:
         if isinstance(found.get(name), str) and found[name]:
             return str(found[name])
     return json.dumps(found, ensure_ascii=False)
-
-
-def argument_lines(args: str) -> list[str]:
-    """A call's arguments whole, a line or more each, with nothing hidden in them."""
-    found = arguments(args)
-    if found is None:
-        return [visible(line) for line in args.split("\n")]
-    lines: list[str] = []
-    for name, value in found.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        first, *rest = text.split("\n")
-        lines.append(f"{visible(name)}: {visible(first)}")
-        lines += [f"{' ' * len(name)}| {visible(line)}" for line in rest]
-    return lines
 
 
 def seconds(ms: float) -> str:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agent_session.domain.cards import visible
 from agent_session.domain.status_words import usage_words
 from agent_session.live import events as E
 from agent_session.live.events import LiveEvent
@@ -16,7 +17,7 @@ from agent_session.terminal.blocks import Block, Lines, Markdown, Stream
 from agent_session.terminal.face import Face
 from agent_session.terminal.look import BOLD, DIM, GREEN, RED, YELLOW, Look
 from agent_session.terminal.render import Renderer, is_diff
-from agent_session.terminal.text import clean, seconds, shortened, summary, visible
+from agent_session.terminal.text import clean, seconds, shortened, summary
 
 TURNS_REMEMBERED, MESSAGES_REMEMBERED = 200, 2_000
 TAIL_ROWS, OUTPUT_ROWS, DIFF_ROWS = 8, 3, 20

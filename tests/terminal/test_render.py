@@ -2,10 +2,11 @@
 
 import pytest
 
+from agent_session.domain.cards import argument_lines, visible
 from agent_session.terminal.blocks import Block
 from agent_session.terminal.look import Look, look_of
 from agent_session.terminal.render import Renderer, is_diff
-from agent_session.terminal.text import argument_lines, clean, seconds, shortened, summary, visible
+from agent_session.terminal.text import clean, seconds, shortened, summary
 
 GREY = Renderer(Look(colour=False), lambda: 60)
 COLOURED = Renderer(Look(), lambda: 60)

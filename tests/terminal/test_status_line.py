@@ -2,8 +2,9 @@
 
 import pytest
 
+from agent_session.domain.status_words import amount
 from agent_session.terminal.look import Look
-from agent_session.terminal.status_line import Facts, status_line, thousands
+from agent_session.terminal.status_line import Facts, status_line
 
 FACTS = Facts(
     key="main",
@@ -39,4 +40,4 @@ def test_ascii_where_the_locale_says_so() -> None:
 
 
 def test_counts() -> None:
-    assert [thousands(n) for n in (412, 1_234, 38_200, 1_500_000)] == ["412", "1.2k", "38k", "1.5M"]
+    assert [amount(n) for n in (412, 1_234, 38_200, 1_500_000)] == ["412", "1.2k", "38k", "1.5M"]

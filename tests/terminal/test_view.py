@@ -179,4 +179,4 @@ def test_a_turn_ends_with_what_it_took(paper: Paper, model: str, shown: bool) ->
     used = {"input_tokens": 1_200, "output_tokens": 34, "cached_tokens": 1_000, "cost_microusd": 12_300}
     ended = LiveEvent(session="main", kind=TURN_ENDED, turn="t", outcome="answered", text="Done.", model=model, **used)
     view_on(paper).show(ended)
-    assert ("  1234 tokens (1000 cached) · $0.0123" in paper.lines) == shown
+    assert ("  1.2k tokens (1.0k cached) · $0.0123" in paper.lines) == shown
