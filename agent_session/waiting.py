@@ -21,6 +21,7 @@ from agent_session.client_types import NoSuchMessage, Reply
 from agent_session.domain.ids import workflow_id
 from agent_session.domain.replies import ANSWERED, PENDING, ROLLED_OVER, UNKNOWN, ReplyRecord
 from agent_session.domain.wire import from_wire
+from agent_session.transcript import spool
 from agent_session.transcript.reader import reply_of, turn_of
 from agent_session.transcript.volume import Volume
 
@@ -98,6 +99,8 @@ class Waiter:
 
     async def _with_text(self, key: str, record: ReplyRecord) -> Reply:
         text = record.text
+        if record.spool_ref:
+            text = (await asyncio.to_thread(spool.get, self._volume, key, record.spool_ref)).decode("utf-8", "replace")
         if record.text_ref:
             for _ in range(100):  # the volume may lag (NFS)
                 found = await asyncio.to_thread(reply_of, self._volume, key, record.text_ref)

@@ -1,6 +1,6 @@
 """Record Temporal histories of today's workflow code, for `tests/replay` to replay for ever after.
 
-    python scripts/record_histories.py tests/replay/histories/<version>
+    python scripts/record_histories.py tests/replay/histories/<version> [scenario …]
 
 Each released shape of the workflow gets a folder of its own; a recorded one is never changed.
 """
@@ -54,6 +54,20 @@ async def approval(service: Service) -> None:
     await service.client.await_reply("approval", "a")
 
 
+async def asides(service: Service) -> None:
+    """Slash commands in mid-turn, words while a call waits, a pattern allowed, a model chosen, through a roll-over."""
+    await service.client.send("asides", "run git status", id="a", reply_address="file:out")
+    await service.until("asides", lambda status: status.state == "waiting approval")
+    await service.ask("asides", "remember blue")
+    await service.client.roll_over("asides")
+    await service.until("asides", lambda status: status.roll_overs == 1 and status.state == "waiting approval")
+    await service.ask("asides", "/allow always")
+    await service.client.await_reply("asides", "a")
+    for words in ("/status", "/model offline", "/new", "run git status"):
+        await service.ask("asides", words)
+    await service.until("asides", lambda status: not status.deliveries)
+
+
 async def flood(service: Service) -> None:
     await service.client.send("flood", "run sleep 4", id="slow")
     await service.until("flood", lambda status: status.tools)
@@ -75,13 +89,17 @@ async def failed(service: Service) -> None:
     await service.client.run_once("hello", "once")
 
 
-async def main(folder: Path) -> None:
+SCENARIOS = (plain, tools, stops, approval, asides, flood, refused, failed)
+
+
+async def main(folder: Path, names: list[str]) -> None:
+    chosen = [scenario for scenario in SCENARIOS if not names or scenario.__name__ in names]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         server = EmbeddedTemporal(None, Path(scratch) / "log")
         await server.start()
-        for number, scenario in enumerate((plain, tools, stops, approval, flood, refused, failed)):
-            more = {"tools": {"ask": ["shell"]}} if scenario is approval else {}
+        for number, scenario in enumerate(chosen):
+            more = {"tools": {"ask": ["shell"]}} if scenario in (approval, asides) else {}
             settings = settings_for(Path(scratch) / str(number), server.address, **more)
             Volume(settings.data_dir).create()
             service = Service(settings, await connect(settings))
@@ -97,4 +115,4 @@ async def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -17,10 +17,11 @@ from agent_session.domain.asides import (
     AsideInput,
 )
 from agent_session.domain.authority import ALLOW, APPROVE_GRANT, DENY, message_is_signed, sign_decision
-from agent_session.domain.cards import request_text
+from agent_session.domain.cards import code_of, is_spoken, request_text
 from agent_session.domain.commands import COMMANDS, HELP, MODEL, NEW, QUEUE, STATUS, STOP, command_of
+from agent_session.domain.patterns import PATTERN_CHARS
 from agent_session.domain.status_words import status_lines
-from agent_session.domain.turns import Decision
+from agent_session.domain.turns import REASON_CHARS, Decision
 from agent_session.models.base import ModelFault
 from agent_session.operations import Services
 from agent_session.sandbox.confinement import confinement_of
@@ -28,6 +29,7 @@ from agent_session.transcript import spool
 from agent_session.transcript.waiting_calls import waiting_calls
 
 TEXT_BYTES = 8 * 1024
+KEPT = "Your words are kept: they join this turn when it goes on."
 DEFAULT_WORDS = ("default", "-")  #: take a choice back
 
 
@@ -49,19 +51,27 @@ def _answer(services: Services, request: AsideInput) -> AsideAnswer:
 
 
 def _spooled(services: Services, request: AsideInput, answer: AsideAnswer) -> AsideAnswer:
-    """Cut to what may ride along; a place that is pushed to gets it by reference."""
-    words = answer.text.encode("utf-8", "replace")[:TEXT_BYTES]
-    answer = replace(answer, text=words.decode("utf-8", "ignore"))
-    if request.message.reply_address:
-        answer = replace(answer, text_ref=spool.put(services.volume, request.key, words))
-    return answer
+    """A place that is pushed to gets its words by reference; those that show a call never pass through
+    Temporal (I2)."""
+    if answer.text_ref:  # the words themselves, so far
+        words, shown = answer.text_ref, ""
+    else:
+        words, shown = answer.text, answer.text.encode("utf-8", "replace")[:TEXT_BYTES].decode("utf-8", "ignore")
+        if not request.message.reply_address:
+            return replace(answer, text=shown)
+    ref = spool.put(services.volume, request.key, words.encode("utf-8", "replace"))
+    return replace(answer, text=shown, text_ref=ref)
 
 
 def _waiting_words(services: Services, request: AsideInput) -> AsideAnswer:
+    if request.foreign:
+        words = (
+            "A tool call of somebody else waits for a decision here. Your words are kept: their turn comes after it."
+        )
+        return AsideAnswer(text=words, effect=PASS_ON)
     calls = waiting_calls(services.volume, request.key, request.status)
-    words = request_text(calls) if calls else "A tool call waits for a person's decision."
-    kept = "Your words are kept: they join this turn when it goes on."
-    return AsideAnswer(text=f"{words}\n{kept}", effect=PASS_ON)
+    words = request_text(calls, request.key) if calls else "A tool call waits for a person's decision."
+    return AsideAnswer(text_ref=f"{words}\n{KEPT}", effect=PASS_ON)
 
 
 def _command(services: Services, request: AsideInput, word: str, rest: str) -> AsideAnswer:
@@ -101,33 +111,46 @@ def _choose_model(services: Services, name: str) -> AsideAnswer:
 
 
 def _decide(services: Services, request: AsideInput, word: str, rest: str) -> AsideAnswer:
-    """`/allow [CALL] [always [PATTERN]]`, `/deny [CALL] [REASON]`."""
+    """`/allow CODE [always [PATTERN]]`, `/deny CODE [REASON]`. The code names one request: words said for one
+    that was decided, or said again by somebody else, decide on nothing."""
     if APPROVE_GRANT not in request.message.grants:
         return AsideAnswer(text="You may not decide on tool calls here.")
     waiting = waiting_calls(services.volume, request.key, request.status)
     if not waiting:
         return AsideAnswer(text="No call waits for a decision.")
-    first, _, behind = rest.partition(" ")
-    named = [call for call in waiting if call["call"] == first]
-    if not named and len(waiting) > 1:
-        return AsideAnswer(text=f"Which one? Name it.\n{request_text(waiting)}")
-    call, rest = (named[0], behind.strip()) if named else (waiting[0], rest)
+    first, _, rest = rest.partition(" ")
+    found = [call for call in waiting if first in (code_of(call), call["call"])]
+    if not found:
+        return AsideAnswer(text_ref=f"Which one? Name it by its code.\n{request_text(waiting, request.key)}")
+    call, rest = found[0], rest.strip()
     decision = Decision(
         decision=ALLOW if word == "allow" else DENY,
         principal=request.message.principal,
         grants=request.message.grants,
-        reason=rest[:500] if word == "deny" else "",
+        reason=rest[:REASON_CHARS] if word == "deny" else "",
     )
     said = "Denied."
     if word == "allow":
-        always, _, pattern = rest.partition(" ")
-        if rest and always != "always":
-            return AsideAnswer(text="Say /allow, /allow always, or /allow CALL always PATTERN.")
-        pattern = pattern.strip() or call["pattern"] if rest else ""
-        if rest and not services.toolbox.matches(call["tool"], call["args"], pattern):
-            return AsideAnswer(text=f"The pattern {pattern!r} does not cover this call; nothing was decided.")
+        problem, pattern = _what_is_allowed(services, call, rest)
+        if problem:
+            return AsideAnswer(text=problem)
         decision = replace(decision, pattern=pattern)
         said = f"Allowed, and {pattern!r} for the rest of this session." if pattern else "Allowed once."
     secret = services.volume.signing_key(services.settings.mac_key_file)
     signed = replace(decision, mac=sign_decision(secret, request.key, call["call"], call["digest"], decision))
     return AsideAnswer(text=said, effect=DECIDE, call=call["call"], decision=signed)
+
+
+def _what_is_allowed(services: Services, call: dict[str, str], rest: str) -> tuple[str, str]:
+    """Why not, or the pattern to allow beyond the call itself, empty for none."""
+    if not is_spoken(call):
+        return "That call is too long to be shown here whole: decide with agent-session approvals.", ""
+    always, _, pattern = rest.partition(" ")
+    if not rest:
+        return "", ""
+    pattern = pattern.strip() or call["pattern"]
+    if always != "always":
+        return "Say /allow CODE, /allow CODE always, or /allow CODE always PATTERN.", ""
+    if len(pattern) > PATTERN_CHARS or not services.toolbox.matches(call["tool"], call["args"], pattern):
+        return f"The pattern {pattern[:PATTERN_CHARS]!r} does not cover this call; nothing was decided.", ""
+    return "", pattern

@@ -69,14 +69,19 @@ class DeliverActivity:
             raise ApplicationError(kind, type=kind, non_retryable=isinstance(error, Refused | ValueError)) from None
 
     def _text_of(self, key: str, delivery: Delivery, scheduled: datetime) -> str:
+        waited = (datetime.now(UTC) - scheduled).total_seconds()
         if delivery.text_ref:
-            return spool.get(self._volume, key, delivery.text_ref).decode("utf-8", "replace")
+            try:
+                return spool.get(self._volume, key, delivery.text_ref).decode("utf-8", "replace")
+            except FileNotFoundError:
+                if waited < self._settings.volume.catch_up_s:
+                    raise NotYet(f"the words of {delivery.reply} are not there yet") from None
+                return REPLY_LOST  # lost with a restore: it must not block its place
         if delivery.outcome == FAILED:
             return FailureEnvelope(kind=delivery.failure, error_id=delivery.error_id).apology
         found = reply_of(self._volume, key, delivery.reply)
         if found is None:
-            waited = datetime.now(UTC) - scheduled
-            if waited.total_seconds() < self._settings.volume.catch_up_s:
+            if waited < self._settings.volume.catch_up_s:
                 raise NotYet(f"the transcript does not show the end of {delivery.reply} yet")
             return REPLY_LOST
         text, ended = found

@@ -13,12 +13,14 @@ from functools import partial
 import structlog
 
 from agent_session.activities.attempt import Run, StaleAttempt
-from agent_session.activities.permission import pattern_allowed, permission
+from agent_session.activities.permission import Permission, pattern_allowed, permission
+from agent_session.activities.watchers import tell_approvals
 from agent_session.domain.authority import sign_place
+from agent_session.domain.cards import request_text
 from agent_session.domain.ids import call_id
 from agent_session.domain.outbox import Delivery
 from agent_session.domain.patterns import AllowedPattern
-from agent_session.domain.turns import ToolInput, ToolSummary
+from agent_session.domain.turns import ASK, ToolInput, ToolSummary
 from agent_session.domain.wire import from_wire, to_wire
 from agent_session.live.events import TOOL_FINISHED, TOOL_OUTPUT, TOOL_STARTED, LiveEvent
 from agent_session.operations import Services, workspace_of
@@ -50,14 +52,17 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
     if result is not None:
         return _summary(Recorded(result, request.after_seq), began)
     permitted = await asyncio.to_thread(permission, services, request, line)
-    if permitted.outcome == "asks":
-        return ToolSummary(seq=request.after_seq, outcome="asks", digest=permitted.digest)
+    if permitted.outcome == "asks" and not await services.record.was_started(request.key, request.turn, call):
+        return await asyncio.to_thread(_ask, services, request, line, permitted)
+    if permitted.outcome == "asks":  # it has begun somewhere: its fate is told below, and nobody is asked for it
+        permitted = Permission()
     allows = {} if permitted.outcome else await _record_decision(services, request, call, line, run)
     tool = services.toolbox.find(str(line["name"]))
     if not permitted.outcome and tool is not None and tool.effects == "side_effects":
         found = await services.record.started(request.key, request.turn, call, run.attempt, run)
         if found is not None:
-            return _summary(found, began)
+            allowed = from_wire(AllowedPattern, allows["allows"]) if allows else None
+            return replace(_summary(found, began), allowed=allowed)
     sent: list[Delivery] = []
     outcome = Outcome(permitted.outcome, permitted.why)
     if not permitted.outcome and tool is not None:
@@ -67,6 +72,16 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
     ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word, ms=_ms_since(began))
     services.live.publish(replace(ended, text=outcome.content[:OUTPUT_CHARS]))
     return _summary(recorded, began)
+
+
+def _ask(services: Services, request: ToolInput, line: Line, permitted: Permission) -> ToolSummary:
+    """Ask, or ask again, for what would run on this worker."""
+    call = {"call": str(line["id"]), "tool": str(line["name"]), "args": str(line["args"]), "digest": permitted.digest}
+    why = {"why": permitted.why, "pattern": str(line.get("pattern", ""))}
+    tell_approvals(services.live, _live(request, TOOL_STARTED, line), [{**line, "verdict": ASK, "why": permitted.why}])
+    card = request_text([{**call, **why}], request.key).encode("utf-8", "replace")
+    ref = spool.put(services.volume, request.key, card) if request.pushed else ""
+    return ToolSummary(seq=request.after_seq, outcome="asks", digest=permitted.digest, card_ref=ref)
 
 
 async def _record_decision(services: Services, request: ToolInput, call: str, line: Line, run: Run) -> Line:
@@ -129,7 +144,11 @@ def _live(request: ToolInput, kind: str, line: Line) -> LiveEvent:
 
 
 async def _send(services: Services, key: str, call: str, sent: list[Delivery], address: str, text: str) -> None:
-    """A message of a tool: its words go to the spool, the delivery to the workflow's outbox."""
+    """A message of a tool: its words go to the spool, the delivery to the workflow's outbox. Errors:
+    ToolError for a channel that nobody delivers for."""
+    known, channel = services.channels, address.partition(":")[0]
+    if known is not None and channel not in known:
+        raise ToolError(f"there is no channel {channel!r} to send through; there are: {', '.join(known) or 'none'}")
     secret = await asyncio.to_thread(services.volume.signing_key, services.settings.mac_key_file)
     ref = await asyncio.to_thread(spool.put, services.volume, key, text.encode("utf-8", "replace"))
     name = f"{call}-{len(sent)}" if sent else call

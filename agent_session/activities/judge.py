@@ -35,6 +35,7 @@ class Speaker:
 
     principal: str = ""
     grants: tuple[str, ...] = ()
+    place: str = ""  #: where the words came from: to write there is nothing new
 
 
 def judge(
@@ -62,7 +63,8 @@ def _judged(
         call["provider_id"] = requested.provider_id[:256]
     asks = "" if why else services.toolbox.why_ask(requested.name, args, speaker.grants)
     if asks:
-        allowed = _allowed_by(services, step, requested.name, args, speaker)
+        known = services.toolbox.is_own_place(requested.name, args, speaker.place)
+        allowed = speaker.place if known else _allowed_by(services, step, requested.name, args, speaker)
         call |= {"allowed_by": allowed} if allowed else {"verdict": ASK, "why": asks}
         pattern = "" if allowed else services.toolbox.pattern_for(requested.name, args)
         call |= {"pattern": pattern} if pattern else {}
@@ -71,7 +73,7 @@ def _judged(
 
 def _allowed_by(services: Services, step: StepInput, tool: str, args: str, speaker: Speaker) -> str:
     """The pattern that lets this call run without asking, or nothing."""
-    here = confinement_of(services.settings.tools.shell).label
+    here = where_it_runs(services, step.key)
     for one in step.allowed:
         same = (one.tool, one.principal, one.confinement) == (tool, speaker.principal, here)
         if same and services.toolbox.matches(tool, args, one.pattern) and _is_signed(services, step.key, one):
@@ -102,6 +104,10 @@ def _refusal(services: Services, index: int, requested: RequestedCall, last_step
 
 def digest_of(services: Services, key: str, tool: str, args: str) -> str:
     """32 hex digits over what exactly would run on this worker."""
-    where = str(workspace_of(services.volume, key))
-    what = json.dumps([tool, args, where, confinement_of(services.settings.tools.shell).label])
+    what = json.dumps([tool, args, where_it_runs(services, key)])
     return hashlib.sha256(what.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def where_it_runs(services: Services, key: str) -> str:
+    """Sandbox, network and folder: what an approval is bound to beside the call itself."""
+    return f"{confinement_of(services.settings.tools.shell).label}, in {workspace_of(services.volume, key)}"

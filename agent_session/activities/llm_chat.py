@@ -14,7 +14,7 @@ import structlog
 
 from agent_session.activities.attempt import Run
 from agent_session.activities.judge import Speaker, judge
-from agent_session.activities.model_step import card_for, lines_of, summary_of
+from agent_session.activities.model_step import card_for, lines_of, notes_of, summary_of
 from agent_session.activities.recall import recall
 from agent_session.activities.watchers import tell_approvals, tell_turn_ended, tell_turn_started
 from agent_session.activities.words import words_of
@@ -47,12 +47,14 @@ async def take_step(services: Services, options: Options, step: StepInput, run: 
         return StepAnswer(seq=step.after_seq, finish="refused", refused=refused)
     if step.recall:
         patterns, choice = await asyncio.to_thread(recall, services.volume, step.key)
-        step = replace(step, allowed=(*patterns, *step.allowed), choice=step.choice or choice)
+        choice = step.choice if step.chosen else step.choice or choice
+        step = replace(step, allowed=(*patterns, *step.allowed), choice=choice)
     model = services.model_for(step.choice)
     words = [await asyncio.to_thread(words_of, services, step.key, one) for one in signed]
     seq = await services.record.catch_up(step.key, step.turn, step.after_seq)
     gap = (seq + 1, step.after_seq) if seq < step.after_seq else None
-    opened = await services.record.open_step(step.key, step.turn, step.step, words, run, gap, _notes(step))
+    notes = notes_of(step.turn, fresh=step.fresh, chosen=step.chosen, choice=step.choice)
+    opened = await services.record.open_step(step.key, step.turn, step.step, words, run, gap, notes)
     known = StepAnswer(
         seq=opened.seq,
         n=opened.n,
@@ -92,7 +94,7 @@ async def _ask_and_record(
     answer = await _ask(
         services, options, prompt, lambda text: services.live.publish(replace(begun, kind=DELTA, text=text))
     )
-    speaker = Speaker(opened.principal, opened.grants)
+    speaker = Speaker(opened.principal, opened.grants, opened.place)
     judged = await asyncio.to_thread(judge, services, step, answer.calls, speaker, last_step=last_step)
     line, results = lines_of(step, services.model_for(step.choice).name, answer, judged, opened)
     ended: Line | None = None
@@ -124,12 +126,6 @@ async def _with_card(services: Services, step: StepInput, line: Line | None, sum
     if line is None or summary.finish != "tools":
         return summary
     return replace(summary, card_ref=await asyncio.to_thread(card_for, services, step, line))
-
-
-def _notes(step: StepInput) -> list[Line]:
-    """What people decided about the talk itself, as events before their words."""
-    fresh = [L.event_line(step.turn, L.NEW)] if step.fresh else []
-    return [*fresh, *([L.event_line(step.turn, L.MODEL, model=step.choice)] if step.chosen else [])]
 
 
 def _news(value: str, known: str) -> str:

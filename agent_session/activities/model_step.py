@@ -105,4 +105,10 @@ def card_for(services: Services, step: StepInput, line: Line) -> str:
     if not asking or not step.pushed:
         return ""
     shown = [{"call": str(call["id"]), "tool": str(call["name"]), **call} for call in asking]
-    return spool.put(services.volume, step.key, request_text(shown).encode("utf-8", "replace"))
+    return spool.put(services.volume, step.key, request_text(shown, step.key).encode("utf-8", "replace"))
+
+
+def notes_of(turn: str, *, fresh: bool, chosen: bool, choice: str) -> list[Line]:
+    """What people decided about the talk itself, as events before their words."""
+    begins = [L.event_line(turn, L.NEW)] if fresh else []
+    return [*begins, *([L.event_line(turn, L.MODEL, model=choice)] if chosen else [])]

@@ -6,12 +6,11 @@ who may decide, for exactly what would run on this very worker. Anything else is
 
 from dataclasses import dataclass
 
-from agent_session.activities.judge import digest_of
-from agent_session.domain.authority import ALLOW, APPROVE_GRANT, SHELL_GRANT, decision_is_signed, sign_pattern
+from agent_session.activities.judge import digest_of, where_it_runs
+from agent_session.domain.authority import ALLOW, APPROVE_GRANT, decision_is_signed, sign_pattern
 from agent_session.domain.patterns import PATTERN_CHARS, AllowedPattern
-from agent_session.domain.turns import RUN, Decision, ToolInput
+from agent_session.domain.turns import NOBODY_ANSWERED, RUN, Decision, ToolInput
 from agent_session.operations import Services
-from agent_session.sandbox.confinement import confinement_of
 from agent_session.transcript.lines import Line
 
 
@@ -33,9 +32,9 @@ def permission(services: Services, request: ToolInput, line: Line) -> Permission
     digest = digest_of(services, request.key, name, args)
     if request.decision is None and line.get("verdict") == RUN:
         same = digest == line.get("digest")
-        asks = services.toolbox.why_ask(name, args, (SHELL_GRANT,))
+        asks = services.toolbox.why_ask(name, args, None)  # the grants were checked when it was judged
         return Permission("asks", asks, digest) if asks and not (same and line.get("allowed_by")) else Permission()
-    return _by_decision(services, request, str(line["id"]), digest, str(line.get("digest")))
+    return _by_decision(services, request, str(line["id"]), digest, request.digest or str(line.get("digest")))
 
 
 def _by_decision(services: Services, request: ToolInput, call: str, here: str, asked: str) -> Permission:
@@ -48,9 +47,12 @@ def _by_decision(services: Services, request: ToolInput, call: str, here: str, a
         if given.decision == ALLOW:
             return Permission()
         return Permission("denied", f"A person did not allow this call. {given.reason}".strip())
+    if given.decision != ALLOW and _is_signed(services, request.key, call, asked, given):
+        return Permission("denied", f"A person did not allow this call. {given.reason}".strip())
     if given.decision == ALLOW and _is_signed(services, request.key, call, asked, given):
         return Permission("asks", "what would run on this worker differs from what was allowed", here)
-    return Permission("denied", f"Not run: nobody who may allow it has done so. {given.reason}".strip())
+    known = given.reason if given.reason == NOBODY_ANSWERED else ""  # other unsigned words are nobody's
+    return Permission("denied", f"Not run: nobody who may allow it has done so. {known}".strip())
 
 
 def _is_signed(services: Services, key: str, call: str, digest: str, given: Decision) -> bool:
@@ -66,6 +68,6 @@ def pattern_allowed(services: Services, request: ToolInput, line: Line, principa
         return None
     if not services.toolbox.matches(name, str(line["args"]), given.pattern):
         return None
-    here = confinement_of(services.settings.tools.shell).label
+    here = where_it_runs(services, request.key)
     allowed = AllowedPattern(tool=name, pattern=given.pattern, principal=principal, confinement=here)
     return sign_pattern(services.volume.signing_key(services.settings.mac_key_file), request.key, allowed)

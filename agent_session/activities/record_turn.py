@@ -4,6 +4,7 @@
 import asyncio
 
 from agent_session.activities.attempt import Run
+from agent_session.activities.model_step import notes_of
 from agent_session.activities.watchers import tell_turn_ended
 from agent_session.activities.words import words_of
 from agent_session.domain.authority import message_is_signed
@@ -34,7 +35,8 @@ async def close_turn(services: Services, request: CloseInput, run: Run) -> Close
     if request.outcome == FAILED:
         envelope = FailureEnvelope(kind=request.failure or "internal", error_id=request.error_id)
         ended |= {"failure": envelope.kind, "error_id": envelope.error_id, "content": envelope.apology}
-    recorded = await services.record.close(request.key, request.turn, words, ended, run)
+    notes = notes_of(request.turn, fresh=request.fresh, chosen=request.chosen, choice=request.choice)
+    recorded = await services.record.close(request.key, request.turn, words, ended, run, notes)
     outcome = str(recorded.line.get("outcome", request.outcome))
     begun = LiveEvent(session=request.key, kind=TURN_ENDED, turn=request.turn, n=int(recorded.line.get("n", 0)))
     text = ""

@@ -29,6 +29,8 @@ async def work(settings: Settings, names: list[str], all_channels: bool, stop: a
     await services.model.warm()
     client = await _connect_patiently(settings, stop)
     await require_search_attribute(client)
+    every = [load_channel(name, settings) for name in channel_names()]
+    services.channels = tuple(one.name for one in every if one.delivers)
     chosen = [load_channel(name, settings) for name in (channel_names() if all_channels else names)]
     deliveries = [channel_worker(client, one, settings) for one in chosen if one.delivers]
     if not supervised:

@@ -8,7 +8,7 @@ from agent_session.domain.messages import InboundMessage
 from agent_session.domain.status import Status
 from agent_session.domain.turns import Decision
 
-ASIDES = 16  #: that wait for their answer
+ASIDES = 8  #: that wait for their answer
 STOP_TURN, NEW_TALK, CHOOSE_MODEL, DECIDE, PASS_ON = "stop", "new", "model", "decide", "pass on"
 
 
@@ -22,6 +22,7 @@ class AsideInput:
     allowed: tuple[str, ...] = ()  #: patterns, as words
     choice: str = ""  #: the model that was chosen for this session
     waiting: tuple[str, ...] = ()  #: previews of messages in the queue
+    foreign: bool = False  #: the turn that waits is of another place or principal
     now_s: int = 0
 
 
@@ -31,7 +32,7 @@ class AsideAnswer:
 
     refused: bool = False  #: the signature does not fit
     text: str = ""
-    text_ref: str = ""  #: the words in the spool, for a place that is pushed to
+    text_ref: str = ""  #: the words in the spool: those that show a call, and those for a place that is pushed to
     effect: str = ""
     value: str = ""
     call: str = ""

@@ -40,7 +40,7 @@ def place_is_signed(key: bytes, session: str, address: str, mac: str) -> bool:
 def sign_decision(key: bytes, session: str, call: str, digest: str, decision: Decision) -> str:
     """A person's answer on one tool call, bound to what exactly would run (`digest`)."""
     what = (decision.decision, decision.principal, list(decision.grants))
-    more = (decision.pattern,) if decision.pattern else ()
+    more = (decision.pattern, decision.reason) if decision.pattern or decision.reason else ()
     return _mac(key, "decision", session, call, digest, *what, *more)
 
 

@@ -14,8 +14,8 @@ COMMANDS: dict[str, str] = {
     NEW: "begin anew: the next turn sees nothing from before",
     MODEL: "show the model, or choose one: /model anthropic:claude-sonnet-4-5",
     QUEUE: "messages that wait",
-    ALLOW: "allow the call that waits, once; or: /allow always, /allow CALL, /allow CALL always PATTERN",
-    DENY: "deny the call that waits: /deny why, or /deny CALL why",
+    ALLOW: "allow a call that waits: /allow CODE, or calls like it too: /allow CODE always [PATTERN]",
+    DENY: "deny a call that waits: /deny CODE why",
     HELP: "this list",
 }
 

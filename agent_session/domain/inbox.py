@@ -154,9 +154,11 @@ class Inbox:
         for scoped in scoped_ids:
             self._pending.pop(scoped, None)
 
-    def refused(self, scoped: str) -> None:
-        """One message of this id was not taken; another one may still wait under it."""
-        left = self._pending.get(scoped, [])[1:]
+    def refused(self, scoped: str, mac: str = ANY) -> None:
+        """The message of this id and signature was not taken; another one may still wait under it."""
+        left = list(self._pending.get(scoped, ()))
+        if left:
+            left.remove(mac if mac in left else left[0])
         if left:
             self._pending[scoped] = left
         else:

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 PATTERN_CHARS = 200
 PATTERNS = 20  #: a session carries
 ANY = "*"
+#: programs, and subcommands, that run what follows: a pattern with a star would allow anything
 RUNS_OTHERS = frozenset(
-    ("sh", "bash", "dash", "zsh", "env", "exec", "sudo", "doas", "su", "nohup", "nice", "time", "timeout", "watch",
-     "xargs", "find", "ssh", "rm", "python", "python3")
+    ("sh", "bash", "dash", "zsh", "env", "exec", "sudo", "doas", "su", "nohup", "nice", "ionice", "time", "timeout",
+     "watch", "xargs", "find", "ssh", "rm", "python", "python3", "perl", "ruby", "node", "busybox", "setsid", "command",
+     "builtin", "eval", "flock", "chroot", "unshare", "strace", "script", "parallel", "make", "npx", "uvx", "pipx")
 )  # fmt: skip
+SUBCOMMANDS_THAT_RUN = frozenset(("run", "exec", "x", "dlx", "shell", "eval", "ssh", "fetch", "clone", "pull", "push"))
 NOT_SIMPLE = frozenset(";&|<>()$`\\\n\r*?[]{}~!#^%=\"'")
 
 
@@ -60,6 +63,7 @@ def suggested(subject: str, *, is_command: bool) -> str:
     if words is None:
         return ""
     with_subcommand = len(words) > 1 and words[1].isalpha() and words[0] not in RUNS_OTHERS
+    with_subcommand = with_subcommand and words[1] not in SUBCOMMANDS_THAT_RUN
     pattern = " ".join([*words[:2], ANY] if with_subcommand else words)
     return pattern if len(pattern) <= PATTERN_CHARS else ""
 

@@ -23,6 +23,7 @@ class ReplyRecord:
     text: str = ""  #: at most 8 KiB; longer ones by reference
     text_ref: str = ""  #: the turn whose text the transcript holds
     error_id: str = ""
+    spool_ref: str = ""  #: the text is in the spool: words that do not pass through Temporal (I2)
     n: int = 0  #: the turn's number, for display
 
 

@@ -10,6 +10,8 @@ from agent_session.domain.patterns import AllowedPattern
 
 MODEL, TOOLS, CLOSING = "model", "tools", "closing"  #: where in a step a turn stands
 RUN, ASK, REFUSE = "run", "ask", "refuse"  #: policy's verdict on a tool call
+REASON_CHARS = 200  #: of a denial, for the model
+NOBODY_ANSWERED = "nobody answered in time"  #: the only reason that counts without a signature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,9 @@ class OpenTurn:
     error_id: str = ""
     since_s: int = 0
     asked_s: int = 0  #: when approval was asked for
+    fresh: bool = False  #: the talk begins anew with it
+    choice: str = ""  #: the model that a person chose; empty: the configured one
+    chosen: bool = False  #: `choice` is new with it
     told: bool = False  #: waiters and channel have the outcome already; only the transcript waits
 
 
@@ -97,6 +102,7 @@ class ToolSummary:
     size: int = 0
     duration_ms: int = 0
     digest: str = ""  #: with outcome asks: what would run here differs from what was allowed
+    card_ref: str = ""  #: with outcome asks: the request, in the spool
     allowed: AllowedPattern | None = None  #: the person's decision allows more than this call
     deliveries: tuple[Delivery, ...] = ()  #: messages that the tool sends
 
@@ -144,6 +150,8 @@ class ToolInput:
     index: int
     after_seq: int = 0
     decision: Decision | None = None
+    digest: str = ""  #: what a person was asked about last
+    pushed: bool = False  #: the turn's place is pushed to: a request for a decision goes there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,3 +165,6 @@ class CloseInput:
     error_id: str = ""
     messages: tuple[InboundMessage, ...] = ()
     after_seq: int = 0
+    fresh: bool = False
+    choice: str = ""
+    chosen: bool = False

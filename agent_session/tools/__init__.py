@@ -50,8 +50,9 @@ class Toolbox:
             return f"the tool {name} is switched off (tools.off)"
         return one.available(self._settings.tools, self._model_name)
 
-    def why_ask(self, name: str, args: str, grants: Collection[str]) -> str:
-        """Why a person must allow this call of somebody with these grants; empty when nobody must."""
+    def why_ask(self, name: str, args: str, grants: Collection[str] | None) -> str:
+        """Why a person must allow this call of somebody with these grants (None: they were checked before);
+        empty when nobody must."""
         one = self._tools.get(name)
         if one is None:
             return ""
@@ -61,7 +62,7 @@ class Toolbox:
             return ""  # it is refused anyway
         if one.approval:
             return "this tool asks before each call"
-        if one.grant not in ("", *grants):
+        if grants is not None and one.grant not in ("", *grants):
             return f"whoever spoke does not hold the grant {one.grant!r}"
         return self._why_setting_asks(one, arguments) or one.asks(arguments, self._settings.tools)
 
@@ -73,6 +74,16 @@ class Toolbox:
             if not pattern or covers(pattern, one.subject(arguments), is_command=one.is_command):
                 return f"the setting tools.ask says so ({entry})"
         return ""
+
+    def is_own_place(self, name: str, args: str, place: str) -> bool:
+        """Whether the call writes to the place that its turn came from, and nothing but that made it ask."""
+        one = self._tools.get(name)
+        try:
+            arguments = one.parse(args) if one is not None and one.to_places and place else {}
+        except ToolError:
+            return False
+        same = one is not None and bool(arguments) and one.subject(arguments) == place
+        return same and one is not None and not one.approval and not self._why_setting_asks(one, arguments)
 
     def matches(self, name: str, args: str, pattern: str) -> bool:
         """Whether a pattern that a person allowed covers this call."""

@@ -65,6 +65,7 @@ class Tool:
     asks: "Asks"
     subject: Callable[[dict[str, Any]], str]
     is_command: bool
+    to_places: bool
 
     def parse(self, args: str) -> dict[str, Any]:
         """The arguments as the function takes them. Errors: ToolError that names each bad one."""
@@ -110,12 +111,13 @@ def tool(
     asks: Asks = _never,
     subject: Callable[[dict[str, Any]], str] = _no_subject,
     is_command: bool = False,
+    to_places: bool = False,
 ) -> Callable[[Callable[..., Awaitable[str]]], Tool]:
     """Make a tool of a function. A person is asked before each call with `approval`; unless whoever speaks
     holds the `grant`; and where `asks` looks at the arguments and says why. `subject` is the text of a call
     that patterns are matched with (of the setting `tools.ask`, and those that a person allowed for the
-    session); `is_command` says that it is a shell command. `available` returns why the tool cannot be used
-    with these settings and this model, or nothing. Errors: BadTool."""
+    session); `is_command` says that it is a shell command, `to_places` that it is an address. `available`
+    returns why the tool cannot be used with these settings and this model, or nothing. Errors: BadTool."""
 
     def make(function: Callable[..., Awaitable[str]]) -> Tool:
         name = cast(Any, function).__name__
@@ -137,6 +139,7 @@ def tool(
             asks=asks,
             subject=subject,
             is_command=is_command,
+            to_places=to_places,
         )
 
     return make

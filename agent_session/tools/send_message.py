@@ -21,7 +21,7 @@ def subject(arguments: dict[str, Any]) -> str:
     return str(arguments.get("address", ""))
 
 
-@tool(effects="idempotent", timeout_s=60, asks=asks, subject=subject)
+@tool(effects="idempotent", timeout_s=60, asks=asks, subject=subject, to_places=True)
 async def send_message(
     ctx: ToolContext,
     address: Annotated[str, "Where to: channel and place, for example slack:C024BE91L or file:notes."],

@@ -48,6 +48,7 @@ class Opened:
     gap: tuple[int, int] | None = None  #: lines that were lost to a restore, noted in this turn
     grants: tuple[str, ...] = ()  #: of the principal whose words opened the turn
     principal: str = ""
+    place: str = ""  #: where replies to those words go
     spent: dict[str, int] = field(default_factory=lambda: dict[str, int]())  #: by the turn's earlier steps
 
 
@@ -166,7 +167,9 @@ class JsonlRecorder:
 
         return await self._append(key, plan, proof)
 
-    async def close(self, key: str, turn: str, words: Sequence[Words], ended: Line, proof: Proof) -> Recorded:
+    async def close(
+        self, key: str, turn: str, words: Sequence[Words], ended: Line, proof: Proof, notes: Sequence[Line] = ()
+    ) -> Recorded:
         """End a turn that did not end by itself: every call gets its one result, then the end. What the
         transcript already says of its end wins."""
 
@@ -175,12 +178,26 @@ class JsonlRecorder:
             if found is not None:
                 return Recorded(found, view.index.seq, written_before=True)
             n = _fence(view, turn, proof)
+            _write_notes(view, notes, n)
             _write_words(view, turn, words, n)
             _settle_calls(view, turn, ended["outcome"], n)
             view.append(ended, n)
             return Recorded(ended, view.index.seq)
 
         return await self._append(key, plan, proof)
+
+    async def was_started(self, key: str, turn: str, call: str) -> bool:
+        """Whether a tool with side effects was about to act for this call."""
+
+        def find() -> bool:
+            for line in backwards(self.volume, key):
+                if line.get("turn") != turn:
+                    break
+                if line.get("event") == L.STARTED and line.get("call") == call:
+                    return True
+            return False
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, find)
 
     async def speaker(self, key: str, turn: str) -> str:
         """The principal whose words opened the turn."""
@@ -259,15 +276,14 @@ def _open_step(
     if gap is not None and not any(line.get("event") == L.GAP for line in view.lines_of(turn)):
         view.append(L.event_line(turn, L.GAP, **{"from": gap[0], "to": gap[1]}), n)
     _settle_calls(view, turn, "failed", n)
-    for note in notes:
-        if not view.has(L.key_of(note)):
-            view.append(note, n)
+    _write_notes(view, notes, n)
     _write_words(view, turn, fresh, n)
     own = view.lines_of(turn)
     lost = [line for line in own if line.get("event") == L.GAP]
     noted = (int(lost[0]["from"]), int(lost[0]["to"])) if lost else None
     first = next(line for line in own if line.get("role") == L.USER)
     grants, principal = tuple(first.get("grants") or ()), str(first.get("principal", ""))
+    place = str(first.get("reply_address", ""))
     spent = add_usage(*(cast(dict[str, int], line.get("usage") or {}) for line in own))
     return Opened(
         n=n,
@@ -276,6 +292,7 @@ def _open_step(
         gap=noted,
         grants=grants,
         principal=principal,
+        place=place,
         spent=spent,
     )
 
@@ -322,6 +339,12 @@ def _answered_before(view: View, turn: str, words: Sequence[Words]) -> dict[str,
             if ended is not None:
                 found[one.scoped] = f"{one.scoped} {ended.get('outcome', 'answered')} {older}"
     return found
+
+
+def _write_notes(view: View, notes: Sequence[Line], n: int) -> None:
+    for note in notes:
+        if not view.has(L.key_of(note)):
+            view.append(note, n)
 
 
 def _write_words(view: View, turn: str, words: Sequence[Words], n: int) -> None:

@@ -14,11 +14,12 @@ from agent_session.workflows.handlers import Handlers
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.domain.ids import call_id
-    from agent_session.domain.patterns import PATTERNS, AllowedPattern
-    from agent_session.domain.turns import ASK, TOOLS, Decision, OpenTurn, ToolCall
+    from agent_session.domain.limits import ID_CHARS
+    from agent_session.domain.patterns import PATTERN_CHARS, PATTERNS, AllowedPattern
+    from agent_session.domain.turns import ASK, NOBODY_ANSWERED, REASON_CHARS, TOOLS, Decision, OpenTurn, ToolCall
     from agent_session.domain.wire import from_wire
 
-NOBODY_ANSWERED = Decision(decision="deny", reason="nobody answered in time")
+NO_ANSWER = Decision(decision="deny", reason=NOBODY_ANSWERED)
 
 
 class Approvals(Handlers):
@@ -47,7 +48,7 @@ class Approvals(Handlers):
             )
         except TimeoutError:
             for call in self.undecided():
-                self._put(replace(call, decision=NOBODY_ANSWERED))
+                self._put(replace(call, decision=NO_ANSWER))
         if self.undecided() or self._was_stopped():
             return False
         self.say_what_it_needs("")
@@ -61,15 +62,18 @@ class Approvals(Handlers):
         self._put(replace(call, verdict=ASK, digest=digest, decision=None, started_s=0))
         if self.turn is not None:
             self.turn = replace(self.turn, asked_s=self.now_s())
+        self.say_what_it_needs(NEEDS_APPROVAL)
 
-    def decide(self, call: str, decision: Decision) -> None:
+    def decide(self, call: str, decision: Decision) -> bool:
         """A person's answer on the call of that id; the first one stands. Its signature is checked before the
-        effect."""
+        effect. False: nothing of that id waits."""
         if decision.decision not in ("allow", "deny") or self.turn is None:
-            return
+            return False
         for one in self.undecided():
             if call == call_id(self.turn.id, self.turn.step, one.index):
-                self._put(replace(one, decision=replace(decision, reason=decision.reason[:500])))
+                self._put(replace(one, decision=_bounded(decision)))
+                return True
+        return False
 
     def resolve_approval(self, value: Any, digest: str) -> None:
         if isinstance(value, Mapping):
@@ -90,3 +94,15 @@ class Approvals(Handlers):
     def must_roll_over_now(self) -> bool:
         """Implemented by the main loop."""
         raise NotImplementedError
+
+
+def _bounded(decision: Decision) -> Decision:
+    """What a signal holds may be of any size; what is carried may not."""
+    return replace(
+        decision,
+        principal=decision.principal[:ID_CHARS],
+        grants=tuple(grant[:32] for grant in decision.grants[:4]),
+        mac=decision.mac[:64],
+        reason=decision.reason[:REASON_CHARS],
+        pattern=decision.pattern[:PATTERN_CHARS],
+    )

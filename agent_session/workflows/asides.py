@@ -35,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
 ASIDE_TIMEOUT_S = 60
 PREVIEWS = 10
 PATCH = "asides"
+DECIDED_ALREADY = "That was decided already."
 
 
 class Asides(Background):
@@ -46,16 +47,23 @@ class Asides(Background):
 
     def take_aside(self, message: InboundMessage) -> bool:
         """Whether the message is answered beside the turns; then it is."""
-        waits = self.waits_for_a_person() and message.kind == PERSON and message.mode != INTERRUPT
-        if message.fault or not (waits or command_of(message)) or not workflow.patched(PATCH):
+        command = command_of(message)
+        if message.fault or not (command or self._meets_a_wait(message)) or not workflow.patched(PATCH):
             return False
         if len(self.asides) >= ASIDES:
-            self.refuse(message, "queue_full")
-            return True
+            if command:
+                self.refuse(message, "queue_full")
+            return command is not None
         self.inbox.aside(message)
         self.asides = (*self.asides, message)
         self.start_asides()
         return True
+
+    def _meets_a_wait(self, message: InboundMessage) -> bool:
+        """Somebody speaks while a person's turn waits for a decision. A background turn makes way instead."""
+        turn = self.turn
+        mine = turn is not None and turn.place is not None and not turn.place.is_background
+        return mine and self.waits_for_a_person() and message.kind == PERSON and message.mode != INTERRUPT
 
     def start_asides(self) -> None:
         if self.asides and not self.rolling and (self.aside_task is None or self.aside_task.done()):
@@ -74,35 +82,37 @@ class Asides(Background):
                 raw = await self.activity("answer_aside", self._aside_input(message), timeout_s=ASIDE_TIMEOUT_S)
             except ActivityError as error:
                 if is_cancelled_exception(error):
-                    return
-                self.inbox.refused(message.scoped)
+                    if self.rolling:
+                        return
+                    continue  # cancelled by somebody else's hand
+                self.inbox.refused(message.scoped, message.mac)
                 self.refuse(message, self.envelope_of(error, message.scoped).kind)
             else:
                 self._take_in(message, from_wire(AsideAnswer, raw))
             self.asides = self.asides[1:]
 
     def _aside_input(self, message: InboundMessage) -> Wire:
-        waiting = islice((one for one in self.inbox.people.takeable() if not one.fault), PREVIEWS)
+        mine = (one for one in self.inbox.people.takeable() if not one.fault and one.goes_with(message))
+        place = self.turn.place if self.turn is not None else None
         request = AsideInput(
             key=self.key,
             message=message,
             status=self.current_status(),
             allowed=tuple(f"{one.tool}: {one.pattern}" for one in self.allowed),
             choice=self.choice,
-            waiting=tuple(preview(one.text)[:100] for one in waiting),
+            waiting=tuple(preview(one.text)[:100] for one in islice(mine, PREVIEWS)),
+            foreign=place is not None and not message.goes_with(place),
             now_s=self.now_s(),
         )
         return to_wire(request)
 
     def _take_in(self, message: InboundMessage, answer: AsideAnswer) -> None:
         if answer.refused:
-            self.inbox.refused(message.scoped)
+            self.inbox.refused(message.scoped, message.mac)
             self.refuse(message, "not_signed")
             return
         if answer.effect == PASS_ON and not self._pass_on(message):
-            self.inbox.refused(message.scoped)  # decided meanwhile, or it cannot join: it waits for its own turn
-            if self.inbox.accept(message) == FULL:
-                self.refuse(message, "queue_full")
+            self._let_it_queue(message, answer)
             return
         if answer.effect == STOP_TURN and self.turn is not None and self.turn.id == answer.value:
             self.stop_turn(outcomes.CANCELLED)
@@ -110,9 +120,20 @@ class Asides(Background):
             self.fresh = True
         elif answer.effect == CHOOSE_MODEL:
             self.choice, self.chosen = answer.value, True
-        elif answer.effect == DECIDE and answer.decision is not None:
-            self.decide(answer.call, answer.decision)
+        elif answer.effect == DECIDE and answer.decision and not self.decide(answer.call, answer.decision):
+            answer = replace(answer, text=DECIDED_ALREADY, text_ref="")
         self._reply_aside(message, answer)
+
+    def _let_it_queue(self, message: InboundMessage, answer: AsideAnswer) -> None:
+        """Decided meanwhile, or of another place or person: it waits for its own turn, and its place is told
+        what it waits for."""
+        self.inbox.refused(message.scoped, message.mac)
+        if self.inbox.accept(message) == FULL:
+            self.refuse(message, "queue_full")
+            return
+        if self.waits_for_a_person():
+            self._tell_place(message, f"{turn_id([message.scoped])}-waits", answer.text_ref)
+        self.keep_memory_small()
 
     def _pass_on(self, message: InboundMessage) -> bool:
         """Let the words join the turn that waits, at its next step."""
@@ -127,11 +148,13 @@ class Asides(Background):
 
     def _reply_aside(self, message: InboundMessage, answer: AsideAnswer) -> None:
         name = turn_id([message.scoped])
-        reply = ReplyRecord(turn=name, outcome=outcomes.ANSWERED, text=answer.text)
+        reply = ReplyRecord(turn=name, outcome=outcomes.ANSWERED, text=answer.text, spool_ref=answer.text_ref)
         self.replies.record([message.scoped], reply, aside=True)
         self.inbox.answered([message.scoped])
-        if message.reply_address and answer.text_ref:
-            self.outbox.add(
-                Delivery(reply=name, address=message.reply_address, mac=message.reply_mac, text_ref=answer.text_ref)
-            )
+        self._tell_place(message, name, answer.text_ref)
+
+    def _tell_place(self, message: InboundMessage, name: str, ref: str) -> None:
+        """Words of their own to the place that the message came from, if it is pushed to."""
+        if message.reply_address and ref:
+            self.outbox.add(Delivery(reply=name, address=message.reply_address, mac=message.reply_mac, text_ref=ref))
             self.start_deliveries()

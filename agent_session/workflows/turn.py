@@ -52,12 +52,22 @@ class TurnTaking(Approvals):
             return
         first = batch[0]
         if first.fault:
-            self.inbox.refused(first.scoped)
+            self.inbox.refused(first.scoped, first.mac)
             self.refuse(first, "unreadable")
             return
         scoped = tuple(message.scoped for message in batch)
         place = replace(first, text="", text_ref="", attachments=(), mac="", sender="", mode="collect")
-        self.turn = OpenTurn(id=turn_id(scoped), messages=batch, scoped=scoped, place=place, since_s=self.now_s())
+        self.turn = OpenTurn(
+            id=turn_id(scoped),
+            messages=batch,
+            scoped=scoped,
+            place=place,
+            since_s=self.now_s(),
+            fresh=self.fresh,
+            choice=self.choice,
+            chosen=self.chosen,
+        )
+        self.fresh = self.chosen = False  # what is said from now on is for the turn after
 
     async def take_step(self) -> None:
         """One step; returns early where the turn ended, or where a roll-over is due first."""
@@ -67,9 +77,9 @@ class TurnTaking(Approvals):
             if self.turn.stop or not await self.approvals_are_in():
                 return  # a cancel can cross the answer: the activity then completes as if there were none
             await self.run_tools()
-            if self.undecided():
-                return  # a worker that took a call asks again
-            self.turn = replace(self._open(), step=self._open().step + 1, phase=MODEL, calls=())
+            if not self._open().stop and any(not call.done for call in self._open().calls):
+                return  # a worker that took a call asked again, and perhaps it is decided already
+            self.turn = replace(self._open(), step=self._open().step + 1, phase=MODEL, calls=(), asked_s=0)
 
     async def call_model(self) -> StepAnswer:
         turn = self._steered(self._open())
@@ -84,9 +94,9 @@ class TurnTaking(Approvals):
             options=changed(self.options) or None,
             shell=self.shell,
             allowed=self.allowed,
-            choice=self.choice,
-            fresh=self.fresh and turn.step == 1,
-            chosen=self.chosen and turn.step == 1,
+            choice=turn.choice,
+            fresh=turn.fresh and turn.step == 1,
+            chosen=turn.chosen and turn.step == 1,
             recall=turn.step == 1 and self.tally.turns == 0,
             pushed=turn.place is not None and turn.place.reply_address != "",
         )
@@ -119,11 +129,11 @@ class TurnTaking(Approvals):
         self.after_seq = answer.seq
         self.model = answer.model or self.model
         self.shell = answer.shell or self.shell
-        if turn.step == 1:
-            self.fresh = self.chosen = False
         for pattern in answer.recalled:
             self.allow_pattern(pattern)
-        self.choice = answer.choice or self.choice
+        if answer.choice and not self.chosen:
+            self.choice = answer.choice
+        turn = replace(turn, choice=answer.choice or turn.choice)
         if answer.options is not None:
             self.options = options_from(answer.options)
         self.tally = replace(
@@ -133,9 +143,10 @@ class TurnTaking(Approvals):
             cached_tokens=self.tally.cached_tokens + answer.cached_tokens,
             cost_microusd=self.tally.cost_microusd + answer.cost_microusd,
         )
-        turn = self._without_settled(replace(turn, n=answer.n, messages=()), answer)
+        turn = self._without_settled(turn, replace(turn, n=answer.n, messages=()), answer)
         self.turn = turn
-        if answer.finish in ("refused", "answered"):
+        if answer.finish in ("refused", "answered"):  # nothing was begun: what was decided is for the next turn
+            self.fresh, self.chosen = self.fresh or turn.fresh, self.chosen or turn.chosen
             self.turn = None
         elif answer.finish == "stop":
             self.publish(outcomes.ANSWERED, text=answer.text, by_reference=answer.text_ref)
@@ -146,11 +157,11 @@ class TurnTaking(Approvals):
             self.turn = replace(turn, phase=TOOLS, calls=answer.calls)
             self._send_card(turn, answer.card_ref)
 
-    def _send_card(self, turn: OpenTurn, ref: str) -> None:
+    def _send_card(self, turn: OpenTurn, ref: str, name: str = "card") -> None:
         """The request for a decision goes to where the message came from."""
         place = turn.place
         if ref and place is not None and place.reply_address:
-            card = f"{turn.id}-{turn.step}-card"
+            card = f"{turn.id}-{turn.step}-{name}"
             self.outbox.add(Delivery(reply=card, address=place.reply_address, mac=place.reply_mac, text_ref=ref))
             self.start_deliveries()
 
@@ -158,7 +169,7 @@ class TurnTaking(Approvals):
         """Implemented by the part that delivers."""
         raise NotImplementedError
 
-    def _without_settled(self, turn: OpenTurn, answer: StepAnswer) -> OpenTurn:
+    def _without_settled(self, was: OpenTurn, turn: OpenTurn, answer: StepAnswer) -> OpenTurn:
         """Messages that this turn does not answer: unsigned ones, and ones that an older turn answered."""
         settled: set[str] = set()
         refused: set[str] = set()
@@ -167,7 +178,7 @@ class TurnTaking(Approvals):
             reply = ReplyRecord(
                 turn=turn.id, outcome=outcomes.FAILED, text=envelope.apology, error_id=envelope.error_id
             )
-            self.inbox.refused(scoped)
+            self.inbox.refused(scoped, next((one.mac for one in was.messages if one.scoped == scoped), ""))
             self.replies.refuse(scoped, reply)
             self.note_failure("not_signed", envelope.error_id)
             refused.add(scoped)
@@ -206,6 +217,8 @@ class TurnTaking(Approvals):
             index=call.index,
             after_seq=self.after_seq,
             decision=call.decision,
+            digest=call.digest,
+            pushed=turn.place is not None and turn.place.reply_address != "",
         )
         try:
             raw = await self.activity(
@@ -226,6 +239,7 @@ class TurnTaking(Approvals):
             self.after_seq = max(self.after_seq, summary.seq)
             if summary.outcome == ASKS:
                 self.ask_again(call, summary.digest)
+                self._send_card(turn, summary.card_ref, f"{call.index}-{summary.digest[:8]}")
                 return
             self.allow_pattern(summary.allowed)
             for delivery in summary.deliveries:
@@ -271,6 +285,9 @@ class TurnTaking(Approvals):
             error_id=turn.error_id,
             messages=turn.messages,
             after_seq=self.after_seq,
+            fresh=turn.fresh and turn.step == 1,
+            chosen=turn.chosen and turn.step == 1,
+            choice=turn.choice,
         )
         record = asyncio.create_task(
             self.activity(

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from agent_session.client import ReplyPending
+from agent_session.domain.cards import code_of
+from agent_session.domain.ids import workflow_id
 from agent_session.sandbox.confinement import Confinement
-from tests.support import Service, check_transcript, fresh_key
+from tests.support import Service, check_transcript, decoded, fresh_key
 
 WAITING = "waiting approval"
 
@@ -70,19 +72,49 @@ async def test_a_message_meanwhile_is_answered_at_once_with_what_waits_and_how_t
 
 
 @pytest.mark.parametrize(("words", "said", "ran"), [
-    ("/allow", "Allowed once", True),
-    ("/deny not today", "Denied", False),
-    ("/allow always", "for the rest of this session", True),
+    ("/allow CODE", "Allowed once", True),
+    ("/deny CODE not today", "Denied", False),
+    ("/allow CODE always", "for the rest of this session", True),
 ])  # fmt: skip
 async def test_a_decision_can_be_said_in_words(asking: Service, words: str, said: str, ran: bool) -> None:
     async with asking.worker():
         key = fresh_key()
         await asking.client.send(key, "run touch ran", id="a")
-        await waiting(asking, key)
-        assert said in (await asking.ask(key, words)).text
+        code = code_of(await waiting(asking, key))
+        assert said in (await asking.ask(key, words.replace("CODE", code))).text
         reply = await asking.client.await_reply(key, "a", timeout_s=20)
     assert (asking.volume.path_of(key) / "workspace" / "ran").exists() == ran
     assert ran or "not today" in reply.text
+
+
+async def test_words_without_a_code_or_for_an_older_request_decide_on_nothing(asking: Service) -> None:
+    """A second “/allow”, late or replayed, must not allow what its sender has not seen."""
+    async with asking.worker():
+        key = fresh_key()
+        await asking.client.send(key, "run touch one", id="a")
+        first = code_of(await waiting(asking, key))
+        assert "Which one?" in (await asking.ask(key, "/allow")).text
+        await asking.ask(key, f"/allow {first}")
+        await asking.client.await_reply(key, "a", timeout_s=20)
+        await asking.client.send(key, "run touch two", id="b")
+        await waiting(asking, key)
+        shown = (await asking.ask(key, f"/allow {first}")).text
+        assert "Which one?" in shown
+        assert "touch two" in shown
+        assert (await asking.client.status(key)).state == WAITING
+    assert not (asking.volume.path_of(key) / "workspace" / "two").exists()
+
+
+async def test_a_call_too_long_to_be_shown_whole_is_not_allowed_with_words(asking: Service) -> None:
+    async with asking.worker():
+        key = fresh_key()
+        await asking.client.send(key, f"run echo {'x' * 9_000}; touch ran", id="a")
+        call = await waiting(asking, key)
+        told = (await asking.ask(key, "hello?")).text
+        assert "too long to be shown" in told
+        assert "/stop" in told
+        assert "too long" in (await asking.ask(key, f"/allow {code_of(call)}")).text
+        assert (await asking.client.status(key)).state == WAITING
 
 
 async def test_a_pattern_allowed_for_the_session_covers_simple_commands_like_it_and_nothing_more(
@@ -142,23 +174,15 @@ async def test_a_pattern_that_does_not_cover_the_call_allows_the_call_alone(aski
 
 async def test_a_worker_with_a_weaker_sandbox_asks_again(asking: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was allowed in a sandbox is not what would run without one."""
-    for module in ("judge", "permission", "llm_chat"):
-        monkeypatch.setattr(
-            f"agent_session.activities.{module}.confinement_of", lambda s: Confinement("bubblewrap", "none")
-        )
+    confine(monkeypatch, "bubblewrap")
     key = fresh_key()
     async with asking.worker():
         await asking.client.send(key, "run echo hello", id="a")
         call = await waiting(asking, key)
-        for module in ("judge", "permission", "llm_chat"):
-            monkeypatch.setattr(
-                f"agent_session.activities.{module}.confinement_of", lambda s: Confinement("none", "host")
-            )
+        confine(monkeypatch, "none")
         await asking.client.resolve(key, call["call"], call["digest"], "allow")
-        again = await asking.until(
-            key, lambda s: s.tools and s.tools[0].state == "asks" and s.tools[0].digest != call["digest"]
-        )
-        await asking.client.resolve(key, call["call"], again.tools[0].digest, "allow")
+        again = await until_asked_again(asking, key, call)
+        await asking.client.resolve(key, call["call"], again, "allow")
         assert (await asking.client.await_reply(key, "a", timeout_s=20)).text == "hello"
     check_transcript(asking.lines(key))
 
@@ -249,3 +273,146 @@ async def test_nobody_decides_by_reaching_temporal_alone(asking: Service) -> Non
         with pytest.raises(ReplyPending):
             await asking.client.await_reply(key, "a", timeout_s=2)
         assert (await asking.client.status(key)).state == WAITING
+
+
+async def test_an_answer_given_while_a_sibling_runs_counts(
+    make_service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service: Service = await make_service(tools={"ask": ["shell:echo one"]})
+    confine(monkeypatch, "bubblewrap")
+    async with service.worker():
+        key = fresh_key()
+        await service.client.send(key, "tools run echo one; run sleep 3", id="a")
+        call = await waiting(service, key)
+        confine(monkeypatch, "none")
+        await service.client.resolve(key, call["call"], call["digest"], "allow")
+        again = await until_asked_again(service, key, call)
+        await service.client.resolve(key, call["call"], again, "allow")
+        reply = await service.client.await_reply(key, "a", timeout_s=20)
+    assert reply.text.startswith("one")
+
+
+async def test_workers_that_differ_ask_again_instead_of_denying(
+    asking: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confine(monkeypatch, "bubblewrap")
+    async with asking.worker():
+        key = fresh_key()
+        await asking.client.send(key, "run echo hello", id="a")
+        call = await waiting(asking, key)
+        confine(monkeypatch, "none")
+        await asking.client.resolve(key, call["call"], call["digest"], "allow")
+        other = await until_asked_again(asking, key, call)
+        confine(monkeypatch, "bubblewrap")
+        await asking.client.resolve(key, call["call"], other, "allow")
+        third = await until_asked_again(asking, key, {**call, "digest": other})
+        await asking.client.resolve(key, call["call"], third, "allow")
+        assert (await asking.client.await_reply(key, "a", timeout_s=20)).text == "hello"
+
+
+async def test_each_request_has_the_whole_time_out(make_service: Callable[..., Any]) -> None:
+    service: Service = await make_service(tools={"ask": ["shell"], "approval_timeout_s": 3})
+    async with service.worker():
+        key = fresh_key()
+        await service.client.send(key, "run echo one", id="a")
+        first = await waiting(service, key)
+        await service.ask(key, "run echo two")  # joins the turn, whose next step asks, too
+        await asyncio.sleep(2)
+        await service.client.resolve(key, first["call"], first["digest"], "allow")
+        await service.until(key, lambda s: s.step == 2 and s.state == WAITING)
+        await asyncio.sleep(1.5)
+        second = await waiting(service, key)
+        await service.client.resolve(key, second["call"], second["digest"], "allow")
+        assert "two" in (await service.client.await_reply(key, "a", timeout_s=20)).text
+
+
+async def test_a_heartbeat_that_waits_gives_way_to_a_person(asking: Service) -> None:
+    async with asking.worker():
+        key = fresh_key()
+        await asking.client.send(key, "run echo beat", id="hb", kind="heartbeat")
+        await waiting(asking, key)
+        assert (await asking.ask(key, "remember hello")).text == "I will remember: hello"
+
+
+async def test_somebody_from_another_place_is_told_and_keeps_their_turn(asking: Service) -> None:
+    async with asking.worker("file"):
+        key = fresh_key()
+        await asking.client.send(key, "run echo secret-argument", id="a")
+        call = await waiting(asking, key)
+        await asking.client.send(key, "remember me", id="b", reply_address="file:other")
+        other = asking.settings.data_dir / "channels" / "file" / "other.jsonl"
+        async with asyncio.timeout(10):
+            while not other.exists():
+                await asyncio.sleep(0.05)
+        assert "waits for a decision" in other.read_text()
+        assert "secret-argument" not in other.read_text()
+        await asking.client.resolve(key, call["call"], call["digest"], "allow")
+        assert (await asking.client.await_reply(key, "b", timeout_s=20)).text == "I will remember: me"
+
+
+async def test_many_messages_meanwhile_are_kept(asking: Service) -> None:
+    key = fresh_key()
+    async with asking.worker():
+        await asking.client.send(key, "run echo a", id="a")
+        await waiting(asking, key)
+    for number in range(30):
+        await asking.client.send(key, f"remember {number}", id=f"m{number}")
+    async with asking.worker():
+        call = await waiting(asking, key)
+        await asking.client.resolve(key, call["call"], call["digest"], "allow")
+        replies = [await asking.client.await_reply(key, f"m{number}", timeout_s=20) for number in range(30)]
+    assert {reply.outcome for reply in replies} == {"answered"}
+
+
+async def test_asking_again_reaches_the_place_too(asking: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    confine(monkeypatch, "bubblewrap")
+    async with asking.worker("file"):
+        key = fresh_key()
+        await asking.client.send(key, "run echo hello", id="a", reply_address="file:out")
+        call = await waiting(asking, key)
+        confine(monkeypatch, "none")
+        await asking.client.resolve(key, call["call"], call["digest"], "allow")
+        await until_asked_again(asking, key, call)
+        out = asking.settings.data_dir / "channels" / "file" / "out.jsonl"
+        async with asyncio.timeout(10):
+            while not out.exists() or out.read_text().count("waits for a person") < 2:
+                await asyncio.sleep(0.05)
+
+
+async def test_words_of_an_unsigned_denial_do_not_reach_the_model(asking: Service) -> None:
+    async with asking.worker():
+        key = fresh_key()
+        await asking.client.send(key, "run touch ran", id="a")
+        call = await waiting(asking, key)
+        handle = asking.temporal.get_workflow_handle(workflow_id(key))
+        await handle.signal("resolve_approval", {"call": call["call"], "decision": "deny", "reason": "INJECTED"})
+        assert "INJECTED" not in (await asking.client.await_reply(key, "a", timeout_s=20)).text
+
+
+async def test_arguments_shown_on_a_card_do_not_pass_through_temporal(asking: Service) -> None:
+    """I2: the person's own words do, in their signal; what the answer shows does not."""
+    async with asking.worker():
+        key = fresh_key()
+        await asking.client.send(key, "run echo a-telling-argument", id="a")
+        await waiting(asking, key)
+        (run,) = await asking.runs(key)
+        before = len(await asking.events(key, run))
+        assert "a-telling-argument" in (await asking.ask(key, "hello?")).text
+        after = (await asking.events(key, run))[before:]
+    assert not any("a-telling-argument" in decoded(event) for event in after)
+
+
+def confine(monkeypatch: pytest.MonkeyPatch, sandbox: str) -> None:
+    """Let this process be a worker of another kind."""
+    here = Confinement(sandbox, "none" if sandbox == "bubblewrap" else "host")
+    for module in ("judge", "llm_chat"):
+        monkeypatch.setattr(f"agent_session.activities.{module}.confinement_of", lambda settings: here)
+
+
+async def until_asked_again(service: Service, key: str, call: dict[str, str]) -> str:
+    """The digest that is asked about now."""
+
+    def digests(status: Any) -> list[str]:
+        return [tool.digest for tool in status.tools if tool.state == "asks" and tool.digest != call["digest"]]
+
+    return digests(await service.until(key, digests))[0]

@@ -101,3 +101,43 @@ async def test_a_command_is_answered_once_also_through_a_roll_over(busy: tuple[S
     replies = [await service.client.await_reply(key, f"q{number}", timeout_s=10) for number in range(5)]
     assert {reply.text for reply in replies} == {"Nothing waits."}
     await service.client.cancel(key)
+
+
+async def test_new_and_model_said_in_mid_turn_are_for_the_next_turn(service: Service) -> None:
+    key = fresh_key()
+    await service.ask(key, "remember blue")
+    await service.client.send(key, "sleep 1", id="s")
+    await service.until(key, lambda s: s.state == "running")
+    await quickly(service, key, "/new")
+    await quickly(service, key, "/model offline")
+    await service.client.await_reply(key, "s", timeout_s=20)
+    assert (await service.ask(key, "what did I say?")).text == "You have said nothing before this."
+    assert [line["event"] for line in service.lines(key) if line.get("event") in ("new", "model")] == ["new", "model"]
+
+
+async def test_new_survives_a_message_that_opens_no_turn_and_a_turn_that_is_stopped_at_once(service: Service) -> None:
+    key = fresh_key()
+    await service.ask(key, "remember blue")
+    await quickly(service, key, "/new")
+    await service.signal(key, {"id": "x", "channel": "test", "text": "hi", "principal": "local:mallory"})
+    await service.until(key, lambda s: s.last_error == "not_signed")
+    await service.client.send(key, "sleep 30", id="s")
+    await service.until(key, lambda s: s.state == "running")
+    await service.client.send(key, "what did I say?", id="w", mode="interrupt")
+    assert (await service.client.await_reply(key, "w", timeout_s=20)).text == "You said: sleep 30"
+
+
+async def test_words_whose_text_a_restore_lost_do_not_block_their_place(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = fresh_key()
+    with monkeypatch.context() as lost:
+        lost.setattr("agent_session.activities.answer_aside.spool.put", lambda volume, key, data: "0" * 64)
+        await service.client.send(key, "/help", reply_address="file:place")
+        await service.until(key, lambda s: s.deliveries)
+    await service.client.send(key, "remember x", reply_address="file:place")
+    place = service.settings.data_dir / "channels" / "file" / "place.jsonl"
+    async with asyncio.timeout(15):
+        while not place.exists() or "I will remember: x" not in place.read_text():
+            await asyncio.sleep(0.05)
+    assert "lost" in place.read_text().splitlines()[0]

@@ -38,6 +38,24 @@ async def test_a_new_place_asks_and_the_message_is_posted_once(make_service: Cal
         assert not any("the build is green" in str(event) for event in (await service.events(key, run))[12:])
 
 
+async def test_the_place_that_the_turn_came_from_does_not_ask(service: Service) -> None:
+    call = 'call send_message {"address": "file:mine", "text": "hi"}'
+    assert (await service.ask(fresh_key(), call, reply_address="file:mine")).ok
+
+
+async def test_a_channel_that_nobody_delivers_for_is_said(make_service: Callable[..., Any]) -> None:
+    service: Service = await make_service()
+    async with service.worker() as services:
+        services.channels = ("file",)
+        call = 'call send_message {"address": "nosuch:x", "text": "hi"}'
+        key = fresh_key()
+        await service.client.send(key, call, id="a")
+        status = await service.until(key, lambda s: s.state == "waiting approval")
+        (asked,) = service.client.waiting_calls(key, status)
+        await service.client.resolve(key, asked["call"], asked["digest"], "allow")
+        assert "no channel 'nosuch'" in (await service.client.await_reply(key, "a", timeout_s=20)).text
+
+
 @pytest.mark.parametrize("address", ["notes", "file:", ":x", "File:x", "file:a b"])
 async def test_what_is_no_address_is_said(call: Any, address: str) -> None:
     with pytest.raises(ToolError, match="no address"):

@@ -1,0 +1,67 @@
+"""`python -m bench`: measure, show, compare with the baseline. Wiring only."""
+
+import argparse
+import asyncio
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from bench import report
+from bench.check import confirmed, words_of
+from bench.numbers import Metric
+from bench.world import World, world
+
+BASELINE = Path(__file__).with_name("baseline.json")
+#: families, in the order of the table, and the module that measures each
+FAMILIES = {
+    "turn": "turns",
+    "throughput": "throughput",
+    "history": "history",
+    "long_turn": "long_turn",
+    "priority": "priority",
+    "recovery": "recovery",
+    "sessions": "sessions",
+    "transcript": "transcripts",
+    "start": "start",
+}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("bench", description="Measure the service beside the floor of the same run.")
+    parser.add_argument("--only", action="append", choices=FAMILIES, help="this family (again for more)")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer samples: under four minutes")
+    parser.add_argument("--json", type=Path, help="write the result to this file, too")
+    parser.add_argument("--check", action="store_true", help=f"fail on a repeated regression against {BASELINE.name}")
+    return parser.parse_args()
+
+
+async def measure(here: World, family: str, quick: bool) -> list[Metric]:
+    print(f"measuring {family} ...", end=" ", file=sys.stderr, flush=True)
+    began = time.monotonic()
+    found: list[Metric] = await importlib.import_module(f"bench.{FAMILIES[family]}").measure(here, quick)
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return found
+
+
+async def main(given: argparse.Namespace) -> int:
+    about = report.machine() | {"quick": given.quick, "command": "python -m bench " + " ".join(sys.argv[1:])}
+    metrics: list[Metric] = []
+    async with world() as here:
+        for family in given.only or FAMILIES:
+            metrics += await measure(here, family, given.quick)
+            if given.json:  # a run takes long: what is measured is kept
+                report.write(given.json, about, metrics)
+        print(report.table(metrics))
+        if not given.check:
+            return 0
+        found = await confirmed(report.read(BASELINE), metrics, lambda family: measure(here, family, given.quick))
+        print(words_of(found) or f"\nno ratio is more than 20 % worse than in {BASELINE.name}")
+        return 1 if found else 0
+
+
+if __name__ == "__main__":
+    code = asyncio.run(main(arguments()))
+    sys.stdout.flush()
+    os._exit(code)  # the SDK's threads may outlive the interpreter's end

@@ -1,0 +1,145 @@
+"""The senders of a plan: they say what they are told, again under the same id until it is taken, and wait.
+
+Two in each session are programs (`SessionClient`), one is a person with the command line. Each says its words
+one after another, at most two unanswered at a time. Must not judge an answer: it is noted as it came.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections import defaultdict
+from typing import Any
+
+from agent_session.client import NoSuchMessage, ReplyPending, SessionClient
+from tests.chaos.plan import CLI, SENDERS, Said
+from tests.chaos.world import World
+
+UNANSWERED = 2  #: of one sender in one session
+SEND_TRIES_S = 240.0
+ASK_AGAIN_S = 0.3
+CLI_AT_ONCE = 2
+CLI_TIMEOUT_S = 60.0
+
+
+class Senders:
+    """All senders of a run."""
+
+    def __init__(self, world: World, said: tuple[Said, ...]) -> None:
+        self._world = world
+        self._clients: dict[str, SessionClient] = {}
+        self._commands = asyncio.Semaphore(CLI_AT_ONCE)
+        self._by_sender: defaultdict[tuple[str, str], list[Said]] = defaultdict(list)
+        for one in said:
+            self._by_sender[one.session, one.sender].append(one)
+        self.unanswered = {one.id for one in said}
+
+    async def run(self, began: float) -> None:
+        """Until every message has its reply."""
+        for name in SENDERS:
+            self._clients[name] = await self._world.client(f"chaos-{name}")
+        async with asyncio.TaskGroup() as group:
+            for said in self._by_sender.values():
+                group.create_task(self._sender(began, sorted(said, key=lambda one: one.order)))
+
+    async def _sender(self, began: float, said: list[Said]) -> None:
+        room = asyncio.Semaphore(1 if said[0].sender == CLI else UNANSWERED)
+        async with asyncio.TaskGroup() as group:
+            for one in said:
+                await asyncio.sleep(max(0.0, began + one.at_s - time.monotonic()))
+                await room.acquire()
+                if one.sender == CLI:
+                    group.create_task(self._by_command(one, room))
+                elif await self._send(one):
+                    group.create_task(self._wait(one, room))
+                else:
+                    room.release()
+
+    async def _send(self, one: Said) -> bool:
+        """Whether it was taken. The same id until then: nobody knows what became of a try that failed."""
+        deadline = time.monotonic() + SEND_TRIES_S
+        while time.monotonic() < deadline:
+            self._note("tried", one)
+            try:
+                sends = [self._send_once(one) for _ in range(2 if one.again == "now" else 1)]
+                await asyncio.gather(*sends)
+                self._note("accepted", one)
+                return True
+            except Exception as error:
+                self._note("error", one, error=f"{type(error).__name__}: {error}"[:300])
+            await asyncio.sleep(ASK_AGAIN_S)
+        return False
+
+    async def _send_once(self, one: Said) -> None:
+        async with asyncio.timeout(20):
+            await self._clients[one.sender].send(
+                one.session, one.text, id=one.id, mode=one.mode, reply_address=one.place, timeout_s=15
+            )
+
+    async def _wait(self, one: Said, room: asyncio.Semaphore) -> None:
+        try:
+            await self._reply(one)
+            self.unanswered.discard(one.id)
+        finally:
+            room.release()
+        if one.again == "late" and await self._send(one):
+            await asyncio.sleep(0.5)  # were it taken for new, its turn would begin now
+            await self._reply(one)
+
+    async def _reply(self, one: Said) -> None:
+        """However long it takes."""
+        while True:
+            try:
+                reply = await self._clients[one.sender].await_reply(one.session, one.id, timeout_s=60)
+            except ReplyPending:
+                continue
+            except NoSuchMessage as error:
+                self._note("reply", one, outcome="unknown", text=str(error), turn="", n=0)
+                return
+            except Exception as error:
+                self._note("error", one, error=f"{type(error).__name__}: {error}"[:300])
+                await asyncio.sleep(ASK_AGAIN_S)
+                continue
+            self._note("reply", one, outcome=reply.outcome, text=reply.text, turn=reply.turn, n=reply.n)
+            return
+
+    async def _by_command(self, one: Said, room: asyncio.Semaphore) -> None:
+        """`agent-session send`, again under the same id until it has printed a reply."""
+        try:
+            async with self._commands:
+                while True:
+                    self._note("tried", one)
+                    code, out, errors = await self._command(one)
+                    try:
+                        reply: dict[str, Any] = json.loads(out)
+                        break
+                    except ValueError:
+                        self._note("error", one, error=f"exit {code}: {errors[-300:]}")
+                    await asyncio.sleep(ASK_AGAIN_S)
+            self._note("accepted", one)
+            known = {name: reply.get(name, "") for name in ("outcome", "text", "turn", "n")}
+            self._note("reply", one, **known)
+            self.unanswered.discard(one.id)
+        finally:
+            room.release()
+
+    async def _command(self, one: Said) -> tuple[int, str, str]:
+        options = ["--id", one.id, "--mode", one.mode, "--json", "--timeout", str(CLI_TIMEOUT_S - 10)]
+        options += ["--reply-to", one.place] if one.place else []
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent_session", "send", one.session, one.text, *options,
+            env=self._world.environment(), stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            out, errors = await asyncio.wait_for(process.communicate(), CLI_TIMEOUT_S)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            process.kill()
+            await process.wait()
+            if isinstance(error, TimeoutError):
+                return -1, "", "killed: took too long"
+            raise
+        return process.returncode or 0, out.decode(), errors.decode()
+
+    def _note(self, what: str, one: Said, **more: Any) -> None:
+        self._world.evidence.note("messages", what=what, id=one.id, **more)
