@@ -49,8 +49,8 @@ from agent_session.domain.limits import SIGNAL_BYTES
 from agent_session.domain.messages import COLLECT, MODES, PERSON, InboundMessage
 from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
-from agent_session.domain.turns import Decision
-from agent_session.domain.wire import from_wire, to_wire
+from agent_session.domain.turns import REASON_BYTES, Decision
+from agent_session.domain.wire import clipped, from_wire, to_wire
 from agent_session.live.events import DELTA, TOOL_OUTPUT, LiveEvent
 from agent_session.live.watch import watch
 from agent_session.paths import write_whole
@@ -207,7 +207,11 @@ class SessionClient:
         key = session_key(key)
         secret = self.volume.signing_key(self.settings.mac_key_file)
         given = Decision(
-            decision=decision, principal=self.principal, grants=self.grants, reason=reason, pattern=pattern
+            decision=decision,
+            principal=self.principal,
+            grants=self.grants,
+            reason=clipped(reason, REASON_BYTES),
+            pattern=pattern,
         )
         signed = replace(given, mac=sign_decision(secret, key, call, digest, given))
         await self._handle_signal(key, "resolve_approval", {"call": call, **to_wire(signed)})

@@ -21,7 +21,8 @@ from agent_session.domain.cards import code_of, is_spoken, request_text
 from agent_session.domain.commands import COMMANDS, HELP, MODEL, NEW, QUEUE, STATUS, STOP, command_of
 from agent_session.domain.patterns import PATTERN_CHARS
 from agent_session.domain.status_words import status_lines
-from agent_session.domain.turns import REASON_CHARS, Decision
+from agent_session.domain.turns import REASON_BYTES, Decision
+from agent_session.domain.wire import clipped
 from agent_session.models.base import ModelFault
 from agent_session.operations import Services
 from agent_session.sandbox.confinement import confinement_of
@@ -127,7 +128,7 @@ def _decide(services: Services, request: AsideInput, word: str, rest: str) -> As
         decision=ALLOW if word == "allow" else DENY,
         principal=request.message.principal,
         grants=request.message.grants,
-        reason=rest[:REASON_CHARS] if word == "deny" else "",
+        reason=clipped(rest, REASON_BYTES) if word == "deny" else "",
     )
     said = "Denied."
     if word == "allow":

@@ -8,7 +8,7 @@ from agent_session.domain.messages import InboundMessage
 from agent_session.domain.status import Status
 from agent_session.domain.turns import Decision
 
-ASIDES = 8  #: that wait for their answer
+ASIDES = 6  #: that wait for their answer
 STOP_TURN, NEW_TALK, CHOOSE_MODEL, DECIDE, PASS_ON = "stop", "new", "model", "decide", "pass on"
 
 

@@ -10,7 +10,7 @@ from agent_session.domain.patterns import AllowedPattern
 
 MODEL, TOOLS, CLOSING = "model", "tools", "closing"  #: where in a step a turn stands
 RUN, ASK, REFUSE = "run", "ask", "refuse"  #: policy's verdict on a tool call
-REASON_CHARS = 200  #: of a denial, for the model
+REASON_BYTES = 200  #: of a denial, for the model, as encoded
 NOBODY_ANSWERED = "nobody answered in time"  #: the only reason that counts without a signature
 
 

@@ -19,6 +19,13 @@ def encoded_bytes(value: Any) -> int:
     return len(json.dumps(value, separators=(",", ":"), default=str))
 
 
+def clipped(text: str, limit_bytes: int) -> str:
+    """The beginning of `text` that takes at most so many bytes as encoded."""
+    while encoded_bytes(text) > limit_bytes:
+        text = text[: max(0, min(len(text) - 1, limit_bytes - 2))] if len(text) > limit_bytes else text[:-1]
+    return text
+
+
 def to_wire(value: Any) -> Wire:
     """A dataclass as a mapping without the fields that hold their default."""
     wire: Wire = {}

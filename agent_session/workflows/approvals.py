@@ -16,8 +16,8 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.ids import call_id
     from agent_session.domain.limits import ID_CHARS
     from agent_session.domain.patterns import PATTERN_CHARS, PATTERNS, AllowedPattern
-    from agent_session.domain.turns import ASK, NOBODY_ANSWERED, REASON_CHARS, TOOLS, Decision, OpenTurn, ToolCall
-    from agent_session.domain.wire import from_wire
+    from agent_session.domain.turns import ASK, NOBODY_ANSWERED, REASON_BYTES, TOOLS, Decision, OpenTurn, ToolCall
+    from agent_session.domain.wire import clipped, from_wire
 
 NO_ANSWER = Decision(decision="deny", reason=NOBODY_ANSWERED)
 
@@ -103,6 +103,6 @@ def _bounded(decision: Decision) -> Decision:
         principal=decision.principal[:ID_CHARS],
         grants=tuple(grant[:32] for grant in decision.grants[:4]),
         mac=decision.mac[:64],
-        reason=decision.reason[:REASON_CHARS],
+        reason=clipped(decision.reason, REASON_BYTES),
         pattern=decision.pattern[:PATTERN_CHARS],
     )

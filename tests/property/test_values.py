@@ -6,16 +6,18 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_session.domain.asides import ASIDES
 from agent_session.domain.failures import ADVICE, FailureEnvelope, envelope_from
 from agent_session.domain.ids import BadSessionKey, call_id, scoped_id, session_key, turn_id
 from agent_session.domain.inbox import CarriedInbox, Inbox
 from agent_session.domain.limits import BATCH_BYTES, ENVELOPE_BYTES, KEY_BYTES, PENDING_MESSAGES, STATE_BYTES
 from agent_session.domain.messages import InboundMessage, parse_message
 from agent_session.domain.outbox import Delivery, Outbox
+from agent_session.domain.patterns import PATTERNS, AllowedPattern
 from agent_session.domain.replies import Replies, ReplyRecord
 from agent_session.domain.state import SessionState
-from agent_session.domain.turns import OpenTurn, ToolCall
-from agent_session.domain.wire import encoded_bytes, from_wire, to_wire
+from agent_session.domain.turns import REASON_BYTES, Decision, OpenTurn, ToolCall
+from agent_session.domain.wire import clipped, encoded_bytes, from_wire, to_wire
 from agent_session.transcript.volume import Volume
 
 json_values = st.recursive(
@@ -108,15 +110,31 @@ def test_the_carried_state_stays_below_512_kib(text: str, count: int) -> None:
     outbox = Outbox()
     for number in range(600):
         outbox.add(
-            Delivery(reply=f"t-{number:016x}", address="slack:T1/C1/1234567890.123456", mac="0" * 32, error_id="e-1")
+            Delivery(reply=f"t-{number:016x}", address="slack:T1/C1/1234567890.123456", mac="0" * 32, text_ref="f" * 64)
         )
-    calls = tuple(ToolCall(index=n, tool="x" * 64, digest="0" * 32) for n in range(64))
+    decision = Decision(
+        decision="deny", principal="slack:U123456", grants=("approve", "shell"), mac="0" * 32,
+        reason=clipped(text * REASON_BYTES, REASON_BYTES), pattern="p" * 200,
+    )  # fmt: skip
+    calls = tuple(
+        ToolCall(index=n, tool="x" * 64, verdict="ask", digest="0" * 32, decision=decision) for n in range(64)
+    )
+    allowed = AllowedPattern(tool="x" * 64, pattern="p" * 200, principal="slack:U123456", confinement="c" * 200)
+    asides = tuple(InboundMessage(id=str(n), channel="slack", text=text * 150, mac="0" * 32) for n in range(ASIDES))
     batch = tuple(InboundMessage(id=str(n), channel="slack", text=text * 150) for n in range(64))
     while encoded_bytes([to_wire(message) for message in batch]) > BATCH_BYTES:
         batch = batch[:-1]
     scoped = tuple(f"{n:016x}" for n in range(200))
     turn = OpenTurn(id="t-" + "0" * 16, messages=batch, scoped=scoped, calls=calls)
-    state = SessionState(key="k", inbox=inbox.carried(), replies=replies.carried(), outbox=outbox.carried(), turn=turn)
+    state = SessionState(
+        key="k",
+        inbox=inbox.carried(),
+        replies=replies.carried(),
+        outbox=outbox.carried(),
+        turn=turn,
+        asides=asides,
+        allowed=(allowed,) * PATTERNS,
+    )
     assert encoded_bytes(to_wire(state)) <= STATE_BYTES
     assert from_wire(SessionState, to_wire(state)) == state
     assert isinstance(state.inbox, CarriedInbox)
