@@ -248,7 +248,11 @@ class SessionClient:
         return watch(self.settings.data_dir, session_key(key), ready, replay=replay)
 
     def use_workspace(self, key: str, path: Path) -> None:
-        """Let the session's tools work in this folder from now on."""
+        """Let the session's tools work in this folder from now on. Errors: ValueError for one that holds the
+        data directory, or lies in it: tools would reach keys and other sessions."""
+        mine, data = path.resolve(), self.settings.data_dir.resolve()
+        if mine.is_relative_to(data) or data.is_relative_to(mine):
+            raise ValueError(f"{path} cannot be a workspace: it holds the data directory {data}, or lies in it")
         with self.volume.session_folder(session_key(key), create=True) as handle:
             write_whole(handle, WORKSPACE_FILE, str(path.resolve()).encode())
 

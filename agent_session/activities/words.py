@@ -4,14 +4,20 @@ import os
 import re
 from typing import Any
 
+import structlog
+
 from agent_session.domain.limits import INLINE_TEXT_BYTES, SPOOL_BYTES
 from agent_session.domain.messages import InboundMessage
 from agent_session.operations import Services, workspace_of
-from agent_session.paths import folder, read_regular, write_whole
+from agent_session.paths import UnsafePath, folder, read_regular, write_whole
 from agent_session.transcript import spool
 from agent_session.transcript.recorder import Words
+from agent_session.transcript.volume import VolumeUnavailable
 
-ATTACHMENTS = "attachments"
+ATTACHMENTS, NAME_BYTES = "attachments", 120
+UNREACHABLE = "(it could not be put into the workspace)"
+
+log = structlog.get_logger("agent_session.words")
 
 
 def words_of(services: Services, key: str, message: InboundMessage) -> Words:
@@ -40,16 +46,33 @@ def words_of(services: Services, key: str, message: InboundMessage) -> Words:
 
 
 def _unpack(services: Services, key: str, packed: str) -> dict[str, str]:
-    """Put one attachment into the workspace, under a name that leads nowhere else."""
+    """Put one attachment into the workspace, under a name that leads nowhere else. A workspace that cannot
+    take it (a command made a link or a folder of that name) costs the copy, never the turn (I6)."""
     ref, size, kind, name = [*packed.split(" ", 3), "", "", ""][:4]
-    safe = re.sub(r"[^\w. -]", "_", name).lstrip(".")[:120] or "file"
     data = spool.get(services.volume, key, ref)
-    with folder(workspace_of(services.volume, key), ATTACHMENTS, create=True) as handle:
-        if not _same(handle, safe, data):
-            if _is_there(handle, safe):
-                safe = f"{ref[:8]}-{safe}"  # another attachment has that name
-            write_whole(handle, safe, data)
-    return {"ref": ref, "size": size, "type": kind, "name": name, "path": f"{ATTACHMENTS}/{safe}"}
+    found = {"ref": ref, "size": size, "type": kind, "name": name}
+    safe = safe_name(name)
+    try:
+        with folder(workspace_of(services.volume, key), ATTACHMENTS, create=True) as handle:
+            if not _same(handle, safe, data):
+                if _is_there(handle, safe):
+                    safe = f"{ref[:8]}-{safe}"  # another attachment has that name
+                write_whole(handle, safe, data)
+    except VolumeUnavailable:
+        raise
+    except (OSError, UnsafePath) as error:
+        log.warning("an attachment could not be put into the workspace", error=str(error)[:300])
+        return {**found, "path": f"{UNREACHABLE}: spool/{ref}"}
+    return {**found, "path": f"{ATTACHMENTS}/{safe}"}
+
+
+def safe_name(name: str) -> str:
+    """A file name of at most 120 bytes that is no path, keeping its ending."""
+    safe = re.sub(r"[^\w. -]", "_", name).lstrip(".") or "file"
+    stem, dot, ending = safe.rpartition(".")
+    tail = (dot + ending).encode()[-20:] if stem else b""
+    head = (stem or ending).encode()[: NAME_BYTES - len(tail)]
+    return head.decode("utf-8", "ignore") + tail.decode("utf-8", "ignore")
 
 
 def _is_there(handle: int, name: str) -> bool:

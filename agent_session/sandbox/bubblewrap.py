@@ -4,6 +4,8 @@ and the workspace (I11). Pure: starts nothing.
 Never there: the data directory, the home of whoever runs the worker, /run, the host's network.
 """
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +13,7 @@ HERE = Path(__file__).parent
 NETWORK_HELPER = "slirp4netns"
 WORKSPACE, HOME = "/workspace", "/home/agent"
 UID = "1000"
+SECCOMP_FD = "3"
 
 #: of /etc, what programs need to start, to find certificates and to tell the time; nothing with secrets
 ETC = (
@@ -35,8 +38,9 @@ def sandboxed(
     """`command` in the sandbox. `read_only` names files of the workspace's top that exist and may not be
     written. `network`: none, own, or host."""
     size = str(tmp_bytes)
-    argv = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--uid", UID, "--gid", UID]
+    argv = [program("bwrap"), "--unshare-all", "--unshare-user", "--disable-userns", "--uid", UID, "--gid", UID]
     argv += ["--new-session", "--die-with-parent", "--hostname", "sandbox", "--cap-drop", "ALL"]
+    argv += ["--seccomp", SECCOMP_FD]  # the launcher's filter
     if network != "none":
         argv.append("--share-net")  # of the namespace that the network helper made, or of the host
     argv += ["--ro-bind", "/usr", "/usr"]
@@ -49,7 +53,8 @@ def sandboxed(
     if network != "none":
         resolver = HERE / "etc" / "resolv.conf" if network == "own" else Path("/etc/resolv.conf")
         argv += ["--ro-bind-try", str(resolver), "/etc/resolv.conf"]
-    argv += ["--proc", "/proc", "--dev", "/dev"]
+    argv += ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]  # root on the host may write sysctls by its id
+    argv += ["--dev", "/dev"]
     for folder in ("/dev/shm", "/tmp", "/home"):
         argv += ["--size", size, "--tmpfs", folder]
     argv += ["--dir", HOME]
@@ -64,8 +69,14 @@ def sandboxed(
 
 
 def probe_command(*, network: str) -> list[str]:
-    """A command that succeeds where this kind of sandbox works."""
+    """A command that succeeds where this kind of sandbox works; to be started by the launcher."""
     return sandboxed(["/bin/true"], None, network=network, tmp_bytes=1024 * 1024)
+
+
+def program(name: str) -> str:
+    """Its whole path: a relative entry of PATH would mean the workspace. The bare name when there is none."""
+    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
+    return shutil.which(name, path=os.pathsep.join(folders) or PATH) or name
 
 
 def _top_folder(name: str) -> list[str]:
@@ -82,4 +93,6 @@ def _environment(ours: dict[str, str]) -> dict[str, str]:
 
 
 def _with_network(network: str) -> list[str]:
-    return [sys.executable, "-I", "-S", str(HERE / "network.py")] if network == "own" else []
+    if network != "own":
+        return []
+    return [sys.executable, "-I", "-S", str(HERE / "network.py"), program(NETWORK_HELPER)]

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from agent_session.sandbox import instructions
 from agent_session.sandbox.bubblewrap import ENVIRONMENT, PATH, sandboxed
-from agent_session.sandbox.confinement import Confinement, confinement_of
+from agent_session.sandbox.confinement import LAUNCHER, Confinement, confinement_of
 from agent_session.settings import ToolsSettings
 
-LAUNCHER = Path(__file__).parent.parent / "ops" / "launcher.py"
 MIB = 1024 * 1024
 #: set inside the sandbox, where it counts the sandbox's own processes only
 SET_PROCESS_LIMIT = 'ulimit -u {0} 2>/dev/null || ulimit -p {0} 2>/dev/null; exec /bin/sh -c "$1"'
@@ -43,7 +42,7 @@ class Command:
         reading, writing = os.pipe()
         try:
             if confinement.sandbox != "none":
-                held = instructions.hold(folder, settings.instruction_files)
+                held = await asyncio.to_thread(instructions.hold, folder, settings.instruction_files)
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(LAUNCHER), str(reading), str(folder),
                 *_whole(command, workspace, settings, confinement, held),
@@ -62,15 +61,22 @@ class Command:
             os.close(folder)
         return cls(process, writing, workspace, held)
 
-    async def end(self) -> None:
-        """End it and all that it started, if it still runs, and clear up behind it."""
+    async def end(self, *, read_by_another: bool = False) -> None:
+        """End it and all that it started, if it still runs, and clear up behind it. Reads what it still has to
+        say away, unless somebody else does: its end is not seen before."""
         if self._pipe >= 0:
             os.close(self._pipe)  # the launcher sees the end of file and kills what is left
             self._pipe = -1
         with suppress(asyncio.CancelledError):
-            await asyncio.shield(self.process.wait())
+            await asyncio.shield(self.process.wait() if read_by_another else self._read_to_the_end())
         if self._held:
             instructions.release(str(self._workspace), self._held)
+
+    async def _read_to_the_end(self) -> None:
+        assert self.process.stdout is not None
+        while await self.process.stdout.read(MIB):
+            pass
+        await self.process.wait()
 
 
 def _whole(
@@ -82,7 +88,7 @@ def _whole(
     shell = settings.shell
     limits = (
         f"processes={shell.processes},memory={shell.memory_mb * MIB},"
-        f"file={shell.file_mb * MIB},reserve={shell.disk_reserve_mb * MIB}"
+        f"file={shell.file_mb * MIB},reserve={shell.disk_reserve_mb * MIB},hold={':'.join(held)}"
     )
     inner = ["/bin/sh", "-c", SET_PROCESS_LIMIT.format(shell.processes), "sh", command]
     network, tmp_bytes = confinement.network, shell.tmp_mb * MIB

@@ -3,16 +3,20 @@
 Fail closed: what does not work here is not silently left out; the command asks a person, or is refused.
 """
 
-import shutil
+import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
-from agent_session.sandbox.bubblewrap import NETWORK_HELPER, probe_command
+from agent_session.sandbox.bubblewrap import NETWORK_HELPER, probe_command, program
 from agent_session.settings import ShellSettings
 
+LAUNCHER = Path(__file__).parent.parent / "ops" / "launcher.py"
 PROBE_S = 10.0
+PROBE_LIMITS = "processes=64,memory=1073741824,file=1048576,reserve=0"
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def why_no_sandbox() -> str:
     """Empty when bubblewrap works here."""
     if not sys.platform.startswith("linux"):
         return f"there is no bubblewrap on {sys.platform}"
-    if shutil.which("bwrap") is None:
+    if not os.path.isabs(program("bwrap")):
         return "bubblewrap is not installed (apt install bubblewrap, dnf install bubblewrap)"
     return _failure_of(probe_command(network="none"), "bubblewrap does not work here")
 
@@ -71,15 +75,26 @@ def why_no_sandbox() -> str:
 @cache
 def why_no_network() -> str:
     """Empty when a command can have a network of its own here."""
-    if shutil.which(NETWORK_HELPER) is None:
+    if not os.path.isabs(program(NETWORK_HELPER)):
         return f"{NETWORK_HELPER} is not installed (apt install {NETWORK_HELPER}, dnf install {NETWORK_HELPER})"
     return _failure_of(probe_command(network="own"), f"{NETWORK_HELPER} does not work here")
 
 
 def _failure_of(command: list[str], what: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=PROBE_S, stdin=subprocess.DEVNULL, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{what}: {type(error).__name__}"
-    last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-    return "" if done.returncode == 0 else f"{what}: {last[0][:200]}"
+    """Started as commands are: by the launcher, with its limits and its filter."""
+    reading, writing = os.pipe()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+        whole = [sys.executable, "-I", "-S", str(LAUNCHER), str(reading), str(folder), PROBE_LIMITS, *command]
+        try:
+            done = subprocess.run(
+                whole, capture_output=True, timeout=PROBE_S, stdin=subprocess.DEVNULL, pass_fds=(reading, folder),
+                check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"{what}: {type(error).__name__}"
+        finally:
+            for handle in (reading, writing, folder):
+                os.close(handle)
+    last = (done.stderr + done.stdout).decode("utf-8", "replace").strip().splitlines()[-1:]
+    return "" if done.returncode == 0 else f"{what}: {(last or [f'exit code {done.returncode}'])[0][:200]}"

@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 
 
 class NotAFile(Exception):
@@ -34,6 +35,19 @@ def hold(folder: int, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def is_held(workspace: str) -> bool:
+    """Whether a sandboxed command runs in the workspace: an instruction file that is replaced meanwhile would
+    lose its protection. Errors: OSError."""
+    folder = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+
+
 def release(workspace: str, names: Iterable[str]) -> None:
     """Take placeholders away, unless another command still runs there. Never fails: one that stays is empty."""
     try:
@@ -43,9 +57,10 @@ def release(workspace: str, names: Iterable[str]) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for name in names:
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_mtime_ns == 0:
-                os.unlink(name, dir_fd=folder)
+            with suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_mtime_ns == 0:
+                    os.unlink(name, dir_fd=folder)
     except OSError:
         pass
     finally:

@@ -17,12 +17,14 @@ from pathlib import Path
 import orjson
 
 from agent_session.paths import UnsafePath, folder, open_regular, parts_of, read_regular, write_whole
-from agent_session.sandbox.command import Command
+from agent_session.sandbox.command import CannotStart, Command
 from agent_session.settings import ToolsSettings
 
 FOLDER = "jobs"
 LOG_BYTES = 16 * 1024 * 1024  #: of one job's output; then the older half is dropped
 STATE_BYTES = 64 * 1024
+COMMAND_BYTES = 32 * 1024
+NAME_CHARS = 100
 LOOK_S = 0.5
 RUNNING, ENDED, STOPPED, LOST = "running", "ended", "stopped", "lost"
 
@@ -51,17 +53,21 @@ class Jobs:
 
     async def start(self, id: str, command: str, workspace: Path, settings: ToolsSettings) -> None:
         """Start it and keep its output until it ends. Errors: CannotStart, OSError."""
+        if len(command.encode("utf-8", "surrogatepass")) > COMMAND_BYTES or not _is_text(command):
+            raise CannotStart(f"a job's command is text of at most {COMMAND_BYTES} bytes: put the rest into a script")
         job = Job(id, command, int(time.time()))
         with self._folder(create=True) as handle:
             lock = open_regular(handle, f"{id}.lock", os.O_RDWR | os.O_CREAT)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                running = await Command.start(command, workspace, settings, lock)
                 log = open_regular(handle, f"{id}.log", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+                write_whole(handle, f"{id}.json", orjson.dumps(asdict(job)))
+                running = await Command.start(command, workspace, settings, lock)
             except BaseException:
                 os.close(lock)
+                with suppress(FileNotFoundError):
+                    os.unlink(f"{id}.json", dir_fd=handle)
                 raise
-        self._write(job)
         task = asyncio.create_task(self._keep(job, running, log, lock))
         _kept.add(task)
         task.add_done_callback(_kept.discard)
@@ -85,7 +91,11 @@ class Jobs:
                 names = sorted(name for name in os.listdir(handle) if name.endswith(".json"))
         except FileNotFoundError:
             return []
-        return sorted((self.look(name.removesuffix(".json")) for name in names), key=lambda job: job.started_s)
+        found: list[Job] = []
+        for name in names:
+            with suppress(NoSuchJob, OSError, ValueError, TypeError):  # one that cannot be read hides no other
+                found.append(self.look(name.removesuffix(".json")))
+        return sorted(found, key=lambda job: job.started_s)
 
     def output(self, id: str, first_byte: int, limit: int) -> tuple[bytes, int]:
         """A piece of what it printed, and where the next one begins; a negative `first_byte` counts from
@@ -123,12 +133,12 @@ class Jobs:
                 await asyncio.wait({pumping}, timeout=LOOK_S)
                 if not pumping.done() and self._should_stop(job.id):
                     job = replace(job, state=STOPPED)
-                    await running.end()
+                    await running.end(read_by_another=True)
         except asyncio.CancelledError:  # the worker stops
             job = replace(job, state=LOST)
             raise
         finally:
-            await running.end()
+            await running.end(read_by_another=not pumping.done())
             with suppress(asyncio.CancelledError, OSError):
                 job = replace(job, dropped_bytes=await asyncio.wait_for(pumping, 5))
             os.close(log)
@@ -173,9 +183,17 @@ class Jobs:
 _kept: set[asyncio.Task[None]] = set()  #: a task that nobody refers to may be collected while it runs
 
 
+def _is_text(command: str) -> bool:
+    try:
+        command.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
+
+
 def _safe(id: str) -> str:
     try:
-        (name,) = parts_of(id)
+        (name,) = parts_of(id if len(id) <= NAME_CHARS else "a/b")
         return name
     except (UnsafePath, ValueError):
         raise NoSuchJob(f"{id!r} is no job id") from None

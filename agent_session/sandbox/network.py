@@ -1,5 +1,5 @@
 """Give a command a network of its own, with the internet and nothing else. Run as a script:
-`network.py command…`.
+`network.py <path of slirp4netns> command…`.
 
 A new user and network namespace; slirp4netns carries packets to the outside, without the host's loopback;
 routes refuse every private, link-local and metadata address and the networks that the host is connected
@@ -16,8 +16,8 @@ import sys
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 CIDR = "198.18.0.0/24"  #: a range for benchmarks that is routed nowhere; the resolver is its third address
 REFUSED = (
-    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.88.99.0/24",
-    "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "168.63.129.16/32", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/4", "240.0.0.0/4",
 )  # fmt: skip
 READY_S = 10.0
 
@@ -26,8 +26,8 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_CREATE = 1, 4, 0x400
 
 
 def connected_networks() -> list[str]:
-    """The host's own networks, from /proc/net/route: a sandbox is no way into them."""
-    found: list[str] = []
+    """The host's own addresses and networks: a sandbox is no way into them."""
+    found = own_addresses()
     with open("/proc/net/route") as file:
         for line in file.readlines()[1:]:
             _, destination, gateway, _, _, _, _, mask, *_ = line.split()
@@ -35,6 +35,18 @@ def connected_networks() -> list[str]:
                 address = socket.inet_ntoa(struct.pack("=L", int(destination, 16)))
                 found.append(f"{address}/{bin(int(mask, 16)).count('1')}")
     return found
+
+
+def own_addresses() -> list[str]:
+    """From /proc/net/fib_trie, where a local address stands above the line that says so."""
+    found, address = set[str](), ""
+    with open("/proc/net/fib_trie") as file:
+        for line in file:
+            if line.lstrip().startswith("|-- "):
+                address = line.split()[-1]
+            elif "/32 host LOCAL" in line and not address.startswith("127."):
+                found.add(f"{address}/32")
+    return sorted(found)
 
 
 def refuse(networks: list[str]) -> None:
@@ -80,7 +92,7 @@ def child(command: list[str], entered: int, connected: int, networks: list[str])
     os._exit(125)
 
 
-def start_helper(pid: int) -> bool:
+def start_helper(program: str, pid: int) -> bool:
     """slirp4netns for that process's namespaces; it ends with us."""
     ready, ready_end = os.pipe()
     exit_end, _alive = os.pipe()  # the other end closes when we are gone, however we went
@@ -91,8 +103,9 @@ def start_helper(pid: int) -> bool:
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
             os.dup2(nowhere, number)
-        os.execvp("slirp4netns", [
-            "slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", f"--cidr={CIDR}",
+        os.execv(program, [
+            program, "--configure", "--enable-sandbox", "--enable-seccomp",
+            "--mtu=65520", "--disable-host-loopback", f"--cidr={CIDR}",
             f"--ready-fd={ready_end}", f"--exit-fd={exit_end}", str(pid), "tap0",
         ])  # fmt: skip
     os.close(ready_end)
@@ -107,11 +120,11 @@ def main() -> None:
     if pid == 0:
         os.close(entered)
         os.close(connected_end)
-        child(sys.argv[1:], entered_end, connected, networks)
+        child(sys.argv[2:], entered_end, connected, networks)
     os.close(entered_end)
     os.close(connected)
     if os.read(entered, 1) == b"1":
-        if start_helper(pid):
+        if start_helper(sys.argv[1], pid):
             os.write(connected_end, b"1")
         else:
             os.write(2, b"network: slirp4netns did not connect\n")

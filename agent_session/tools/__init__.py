@@ -13,6 +13,8 @@ from agent_session.models.base import ToolSpec
 from agent_session.settings import Settings
 from agent_session.tools.base import BadTool, Tool, ToolContext, ToolError, tool
 
+SHELL = "shell"
+
 
 class Toolbox:
     """The tools of this worker."""
@@ -69,9 +71,11 @@ class Toolbox:
     def _why_setting_asks(self, one: Tool, arguments: dict[str, Any]) -> str:
         for entry in self._settings.tools.ask:
             name, _, pattern = entry.partition(":")
-            if name not in (one.name, "*"):
+            as_shell = name == SHELL and one.is_command  # what holds for a command holds for its background form
+            if name not in (one.name, "*") and not as_shell:
                 continue
-            if not pattern or covers(pattern, one.subject(arguments), is_command=one.is_command):
+            absolute = not one.is_command and one.subject(arguments).startswith("/")  # it may mean any path
+            if not pattern or absolute or covers(pattern, one.subject(arguments), is_command=one.is_command):
                 return f"the setting tools.ask says so ({entry})"
         return ""
 

@@ -5,7 +5,14 @@ from typing import Annotated
 
 from agent_session.paths import read_regular
 from agent_session.tools.base import ToolContext, ToolError, tool
-from agent_session.tools.workspace import asks_for_instruction_file, components, in_folder, path_of, replace_file
+from agent_session.tools.workspace import (
+    asks_for_instruction_file,
+    components,
+    in_folder,
+    no_command_runs,
+    path_of,
+    replace_file,
+)
 
 DIFF_LINES = 200
 
@@ -33,6 +40,7 @@ async def edit_file(
     after = before.replace(old, new)
     if len(after.encode("utf-8", "replace")) > limit:
         raise ToolError(f"{path} would be larger than {limit} bytes; nothing was changed")
+    await no_command_runs(ctx, path)
     await ctx.before_effect()
 
     def write(handle: int) -> None:

@@ -19,6 +19,7 @@ from agent_session.tools.workspace import (
     asks_for_instruction_file,
     components,
     in_folder,
+    no_command_runs,
     path_of,
     replace_file,
     with_file,
@@ -93,6 +94,7 @@ async def write_file(ctx: ToolContext, path: Path, text: Annotated[str, "The who
         raise ToolError("path names the workspace itself: name a file in it")
     if len(data) > ctx.settings.files.max_write_bytes:
         raise ToolError(f"{len(data)} bytes are too many: the limit is {ctx.settings.files.max_write_bytes}")
+    await no_command_runs(ctx, path)
     await ctx.before_effect()
     await in_folder(ctx, below, lambda handle: replace_file(handle, name, data), path=path, create=True)
     return f"Wrote {len(data)} bytes to {path}."

@@ -13,7 +13,7 @@ import stat
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 from agent_session.paths import FOLDER_FLAGS, TooLarge, UnsafePath, folder, open_regular, read_regular
 from agent_session.tools.base import ToolContext, ToolError, tool
@@ -106,12 +106,20 @@ def _ignored_by(handle: int) -> list[str]:
     return found
 
 
+def _scratch() -> IO[bytes]:
+    """Errors: ToolError where no temporary file can be made."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise ToolError(f"no temporary file can be made on this worker: {error.strerror or error}") from None
+
+
 async def _with_ripgrep(ripgrep: str, pattern: str, place: Place, files: Only) -> Finished:
     """Our rules come as ignore files, the weaker first: as `--glob` they would overrule the workspace's."""
     command = [os.path.realpath(ripgrep), *OPTIONS]
     if place.is_file:
         return await run_limited([*command, "-e", pattern, "-"], given=place.handle, limits=LIMITS)
-    with tempfile.TemporaryFile() as first, tempfile.TemporaryFile() as second:
+    with _scratch() as first, _scratch() as second:
         for file, lines in ((first, files.ignore_lines()), (second, place.above)):
             file.write("".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
             file.flush()

@@ -18,6 +18,8 @@ SHOWN_BYTES = 16 * 1024
 SETTLE_S = 1.0  #: a command that is wrong ends at once: then its first words say so
 STOP_S = 10.0
 
+_one_at_a_time = asyncio.Lock()  #: calls of one step run in parallel; counted together they may not pass the limit
+
 
 @tool(
     effects="side_effects",
@@ -34,13 +36,14 @@ async def shell_start(ctx: ToolContext, command: Annotated[str, "The command, fo
     jobs = Jobs(ctx.artifacts.parent)
     if "\0" in command:
         raise ToolError("the command holds a NUL character")
-    if sum(job.state == RUNNING for job in await asyncio.to_thread(jobs.all)) >= JOBS:
-        raise ToolError(f"{JOBS} jobs run already: stop one first (shell_poll without a job lists them)")
-    await ctx.before_effect()
-    try:
-        await jobs.start(ctx.call, command, ctx.workspace, ctx.settings)
-    except CannotStart as error:
-        raise ToolError(str(error)) from None
+    async with _one_at_a_time:
+        if sum(job.state == RUNNING for job in await asyncio.to_thread(jobs.all)) >= JOBS:
+            raise ToolError(f"{JOBS} jobs run already: stop one first (shell_poll without a job lists them)")
+        await ctx.before_effect()
+        try:
+            await jobs.start(ctx.call, command, ctx.workspace, ctx.settings)
+        except CannotStart as error:
+            raise ToolError(str(error)) from None
     return await _report(jobs, await jobs.ended(ctx.call, SETTLE_S), 0)
 
 

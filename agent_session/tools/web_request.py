@@ -63,7 +63,9 @@ async def get(target: Target, network: Network, timeout_s: float) -> "AsyncGener
             finally:
                 await response.aclose()
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise ToolError(f"fetching from {target.host} failed: {error or type(error).__name__}") from None
+            # its words may be the server's own: they would stand outside the marks
+            what = "its certificate is not valid for it" if "CERTIFICATE" in str(error) else type(error).__name__
+            raise ToolError(f"fetching from {target.host} failed: {what}") from None
 
 
 async def _first_answer(client: object, target: Target) -> "Response":
@@ -107,23 +109,35 @@ def media_type(response: "Response") -> tuple[str, str]:
     return kind if MEDIA_TYPE.fullmatch(kind) else "", found[1] if found else ""
 
 
+CHUNK_COST_BYTES = 64  #: at least, of each piece: a server that sends single bytes costs time, not bytes
+
+
 async def read_body(response: "Response", max_bytes: int) -> Body:
     """At most `max_bytes`, both of what comes over the wire and of what that unpacks to. Errors: ToolError."""
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity", *ENCODINGS):
-        raise ToolError(f"the body comes packed as {coding[:40]!r}, which was not asked for and is not unpacked")
+        raise ToolError("the body comes packed in a way that was not asked for, and is not unpacked")
     unpack = zlib.decompressobj(ENCODINGS[coding]) if coding in ENCODINGS else None
-    data, wire = bytearray(), 0
+    data, wire, seen = bytearray(), 0, False
     async for chunk in response.aiter_raw():
-        wire += len(chunk)
+        wire += max(len(chunk), CHUNK_COST_BYTES)
         if unpack is not None:
             try:
-                if not data and wire == len(chunk) and coding == "deflate" and not _has_zlib_header(chunk):
+                if (
+                    not data
+                    and unpack.unused_data == b""
+                    and not seen
+                    and coding == "deflate"
+                    and not _has_zlib_header(chunk)
+                ):
                     unpack = zlib.decompressobj(-zlib.MAX_WBITS)  # as some servers understand "deflate"
                 chunk = unpack.decompress(chunk, max_bytes + 1 - len(data))
+                seen = True
             except zlib.error as error:
                 raise ToolError(f"the packed body is damaged: {error}") from None
         data += chunk
+        if unpack is not None and unpack.eof:
+            break  # what follows is no part of it
         if len(data) > max_bytes or wire > max_bytes:
             return Body(bytes(data[:max_bytes]), True)
     return Body(bytes(data), False)

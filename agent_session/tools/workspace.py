@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
 from agent_session.paths import TooLarge, UnsafePath, folder, open_regular, parts_of, write_whole
+from agent_session.sandbox.instructions import is_held
 from agent_session.settings import ToolsSettings
 from agent_session.tools.base import ToolContext, ToolError
 
@@ -90,22 +91,31 @@ def replace_file(handle: int, name: str, data: bytes) -> None:
         mode = stat.S_IFREG | 0o644
     if not stat.S_ISREG(mode):
         raise ToolError(f"{name} is not a regular file: it is left as it is")
-    write_whole(handle, name, data, mode=stat.S_IMODE(mode))
+    write_whole(handle, name, data, mode=mode & 0o777)  # never setuid, whatever a command made of it
 
 
 def path_of(arguments: dict[str, Any]) -> str:
     """The path of a call as a pattern is matched with it: `./a//b` is `a/b`."""
-    return str(PurePosixPath(str(arguments.get("path", ""))))
+    path = str(PurePosixPath(str(arguments.get("path", ""))))
+    return path.removeprefix(SANDBOX_WORKSPACE + "/") if path != SANDBOX_WORKSPACE else "."
 
 
 def asks_for_instruction_file(arguments: dict[str, Any], settings: ToolsSettings) -> str:
     """Why a person must allow this write: it would change what steers the agent. In doubt (an absolute
     path, `..`, another spelling that some file system takes for the same name) one is asked."""
     pure = PurePosixPath(path_of(arguments))
-    top = len(pure.parts) == 1 or pure.is_absolute() or ".." in pure.parts
-    if not top or _folded(pure.name) not in map(_folded, settings.instruction_files):
-        return ""
-    return f"{pure.name} is an instruction file: what stands in it steers the agent"
+    names = pure.parts if pure.is_absolute() or ".." in pure.parts else pure.parts[:1]
+    known = {_folded(name) for name in settings.instruction_files}
+    found = [name for name in names if _folded(name) in known]
+    return f"{found[0]} is an instruction file: what stands in it steers the agent" if found else ""
+
+
+async def no_command_runs(ctx: ToolContext, path: str) -> None:
+    """An instruction file that is replaced while a command runs would lose its protection there. Errors:
+    ToolError."""
+    named = asks_for_instruction_file({"path": path}, ctx.settings)
+    if named and await asyncio.to_thread(is_held, str(ctx.workspace)):
+        raise ToolError(f"{path} cannot be written while a command runs in this workspace: stop the jobs first")
 
 
 def _folded(name: str) -> str:

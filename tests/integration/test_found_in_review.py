@@ -15,6 +15,7 @@ from agent_session.domain.messages import InboundMessage
 from agent_session.domain.wire import to_wire
 from agent_session.models.base import ModelAnswer, RequestedCall
 from agent_session.ops.child import Child
+from agent_session.transcript import spool
 from tests.channels.test_deliveries import until_delivered
 from tests.support import Service, check_transcript, fresh_key
 
@@ -228,3 +229,39 @@ async def test_two_first_starts_make_one_volume(tmp_path: Path) -> None:
     await asyncio.gather(*(asyncio.to_thread(volume.create_or_check) for volume in volumes))
     assert len({volume.signing_key() for volume in volumes}) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("name", ["写" * 83 + ".txt", "x" * 300, "..", "a/b\\c", ".hidden", "\u202efdp.exe"])
+async def test_an_attachments_name_never_costs_the_turn(service: Service, tmp_path: Path, name: str) -> None:
+    """I6: a name of many bytes, or one that leads elsewhere; two different files of one name."""
+    key = fresh_key()
+    for content in ("one", "two"):
+        file = tmp_path / "file"
+        file.write_text(content)
+        ref = spool.put(service.volume, key, content.encode())
+        message = InboundMessage(
+            id=content, channel="test", text=f"look at {content}", principal=service.client.principal,
+            grants=service.client.grants, attachments=(f"{ref} 3 text/plain {name[:200]}",),
+        )  # fmt: skip
+        secret = service.volume.signing_key()
+        await service.signal(key, to_wire(sign_message(secret, key, message)))
+        assert (await service.client.await_reply(key, content, timeout_s=20)).ok
+    kept = sorted(path.read_text() for path in (service.volume.path_of(key) / "workspace" / "attachments").iterdir())
+    assert kept == ["one", "two"]
+
+
+async def test_a_workspace_that_cannot_take_attachments_costs_the_copy_and_not_the_turn(
+    service: Service, tmp_path: Path
+) -> None:
+    key = fresh_key()
+    await service.ask(key, "run ln -s /etc attachments")
+    file = tmp_path / "notes.txt"
+    file.write_text("hello")
+    assert (await service.ask(key, "look", attachments=[file])).ok
+    assert "could not be put into the workspace" in service.said(key)[-1]
+
+
+def test_a_workspace_never_holds_the_data_directory(service: Service) -> None:
+    for path in (service.settings.data_dir.parent, service.settings.data_dir, Path("/")):
+        with pytest.raises(ValueError, match="data directory"):
+            service.client.use_workspace(fresh_key(), path)

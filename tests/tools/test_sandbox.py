@@ -202,8 +202,10 @@ async def test_with_network_the_internet_is_reached_and_neither_host_nor_metadat
 ) -> None:
     if why_no_network() and not REQUIRED:
         pytest.skip(why_no_network())
+    if os.geteuid() != 0 and not REQUIRED:
+        pytest.skip("making another machine's network needs root")
     assert confinement_of(confined(network=True).shell) == Confinement("bubblewrap", "own")
-    assert await sh(reach(PUBLIC, listeners), network=True) == "reached\n"
+    assert "reached" in await beyond_the_host(sh)
     for address in (
         "127.0.0.1",
         own_address(),
@@ -216,6 +218,36 @@ async def test_with_network_the_internet_is_reached_and_neither_host_nor_metadat
         if address != PUBLIC:
             said = await sh(reach(address, listeners), network=True)
             assert "reached" not in said, address
+
+
+async def beyond_the_host(sh: Any) -> str:
+    """Ask a server that is neither on this host nor in its networks: one in a namespace behind a link of its
+    own, routed by a single address."""
+    plumbing = [
+        "ip netns add beyond", "ip link add beyond0 type veth peer name beyond1 netns beyond",
+        "ip link set beyond0 up", "ip addr add 203.0.113.130/32 peer 203.0.113.131/32 dev beyond0",
+        "ip netns exec beyond ip link set lo up", "ip netns exec beyond ip link set beyond1 up",
+        "ip netns exec beyond ip addr add 203.0.113.131/32 dev beyond1",
+        "ip netns exec beyond ip route add 203.0.113.130/32 dev beyond1",
+        "ip netns exec beyond ip addr add 203.0.113.200/32 dev lo",
+        "ip route add 203.0.113.200/32 via 203.0.113.131 dev beyond0 onlink",
+    ]  # fmt: skip
+    try:
+        for line in plumbing:
+            subprocess.run(line.split(), check=True, capture_output=True)
+        server = await asyncio.create_subprocess_exec(
+            "ip", "netns", "exec", "beyond", "python3", "-m", "http.server", "8099", "--bind", "203.0.113.200",
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await asyncio.sleep(0.5)
+            return str(await sh(reach("203.0.113.200", 8099), network=True))
+        finally:
+            server.terminate()
+            await server.wait()
+    finally:
+        for line in ("ip netns del beyond", "ip link del beyond0"):
+            subprocess.run(line.split(), check=False, capture_output=True)
 
 
 async def test_instruction_files_can_neither_be_written_nor_made(sh: Any, workspace: Path) -> None:
@@ -310,3 +342,71 @@ async def test_the_fate_of_a_job_whose_worker_died_is_told(workspace: Path) -> N
 async def test_a_job_that_is_not_there_is_an_error_in_words(call: Any, job: str) -> None:
     with pytest.raises(ToolError, match="job"):
         await call("shell_stop", job=job)
+
+
+async def test_the_hosts_kernel_settings_and_devices_cannot_be_changed(sh: Any) -> None:
+    """Root in the sandbox's user namespace is root by its id for /proc/sys and for the modes of devices."""
+    said = await sh(
+        "for f in kernel/core_pattern kernel/panic; do echo 1 > /proc/sys/$f && echo WRITTEN; done;"
+        "for d in null zero full random urandom tty; do chmod 777 /dev/$d && echo CHANGED; done;"
+        "echo x > /dev/null && head -c 2 /dev/zero | wc -c"
+    )
+    assert "WRITTEN" not in said
+    assert "CHANGED" not in said
+    assert said.rstrip().endswith("2")
+
+
+async def test_memory_that_no_process_owns_is_refused_or_counted(sh: Any) -> None:
+    shared = "import mmap,time; m = mmap.mmap(-1, 300 << 20); m.write(b'x' * (300 << 20)); time.sleep(10)"
+    assert "MiB of memory" in await sh(f'python3 -c "{shared}"', memory_mb=100)
+    hidden = "import os; os.memfd_create('x')"
+    assert "not implemented" in await sh(f'python3 -c "{hidden}" 2>&1')
+
+
+async def test_threads_are_counted(sh: Any) -> None:
+    many = "import threading,time; [threading.Thread(target=time.sleep, args=(9,)).start() for _ in range(300)]"
+    assert "more than 64 processes" in await sh(f'python3 -c "{many}" 2>&1', processes=64)
+
+
+async def test_a_command_that_floods_is_ended_in_time(sh: Any) -> None:
+    async with asyncio.timeout(10):
+        with pytest.raises(ToolError, match="killed after 1 s"):
+            await sh("cat /dev/zero", timeout_s=1)
+
+
+async def test_an_instruction_file_that_is_replaced_on_the_host_ends_the_command(
+    call: Any, sh: Any, workspace: Path
+) -> None:
+    """A rename on the host would lift the file's protection in the sandbox."""
+    (workspace / "AGENTS.md").write_text("Be kind.")
+    loop = asyncio.create_task(sh("touch running; while :; do echo EVIL > AGENTS.md; sleep 0.01; done 2>/dev/null"))
+    while not (workspace / "running").exists():
+        await asyncio.sleep(0.02)
+    with pytest.raises(ToolError, match="while a command runs"):
+        await call("write_file", path="AGENTS.md", text="Be kinder.")
+    (workspace / "new").write_text("Be kinder.")
+    os.replace(workspace / "new", workspace / "AGENTS.md")  # as an editor saves
+    assert "AGENTS.md was replaced meanwhile" in await asyncio.wait_for(loop, 10)
+
+
+@pytest.mark.parametrize("command", ["sleep 1 # \udc80", "x" * 40_000])
+async def test_a_jobs_command_that_cannot_be_kept_is_refused_and_hides_no_other(call: Any, command: str) -> None:
+    with pytest.raises(ToolError, match="text of at most"):
+        await call("shell_start", tools=confined(), command=command)
+    assert await call("shell_poll") == "There are no jobs."
+
+
+async def test_a_relative_entry_of_path_does_not_mean_the_workspace(
+    sh: Any, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "bwrap").write_text("#!/bin/sh\necho planted\n")
+    (workspace / "bwrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f":.:{os.environ['PATH']}")
+    assert await sh("echo fine") == "fine\n"
+
+
+async def test_a_host_address_without_a_network_of_its_own_is_not_reached(sh: Any, listeners: int) -> None:
+    """As some cloud machines have: a /32, which no route shows."""
+    if why_no_network() and not REQUIRED:
+        pytest.skip(why_no_network())
+    assert "reached" not in await sh(reach(PUBLIC, listeners), network=True)
