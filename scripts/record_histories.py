@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from agent_session.connection import connect
+from agent_session.domain.cards import code_of
 from agent_session.domain.ids import workflow_id
 from agent_session.ops.embedded import EmbeddedTemporal
 from agent_session.transcript.volume import Volume
@@ -58,10 +59,11 @@ async def asides(service: Service) -> None:
     """Slash commands in mid-turn, words while a call waits, a pattern allowed, a model chosen, through a roll-over."""
     await service.client.send("asides", "run git status", id="a", reply_address="file:out")
     await service.until("asides", lambda status: status.state == "waiting approval")
-    await service.ask("asides", "remember blue")
+    await service.ask("asides", "remember blue", reply_address="file:out")
     await service.client.roll_over("asides")
-    await service.until("asides", lambda status: status.roll_overs == 1 and status.state == "waiting approval")
-    await service.ask("asides", "/allow always")
+    status = await service.until("asides", lambda status: status.roll_overs == 1 and status.state == "waiting approval")
+    (call,) = service.client.waiting_calls("asides", status)
+    await service.ask("asides", f"/allow {code_of(call)} always")
     await service.client.await_reply("asides", "a")
     for words in ("/status", "/model offline", "/new", "run git status"):
         await service.ask("asides", words)

@@ -25,4 +25,4 @@ async def test_a_recorded_history_replays(path: Path) -> None:
 
 def test_every_shape_was_recorded() -> None:
     recorded = {path.stem.rpartition("-")[0] for path in HISTORIES}
-    assert recorded >= {"plain", "tools", "stops", "approval", "flood", "refused", "failed", "once"}
+    assert recorded >= {"plain", "tools", "stops", "approval", "asides", "flood", "refused", "failed", "once"}
