@@ -19,6 +19,7 @@ from temporalio.worker import Worker
 
 PLAIN: tuple[int, ...] = (1,)  #: a turn's stages: how many activities run side by side in each
 LIMIT = timedelta(seconds=600)
+TURN_S = 300
 RUN_TURNS = 50  #: turns before continue-as-new: a session that lives on needs it, too
 
 
@@ -71,12 +72,13 @@ class FloorClient:
         await self._temporal.start_workflow(
             Floor.run, 0, id=key, task_queue=self._queue, start_signal="receive", start_signal_args=[list(stages)]
         )
-        while True:
-            try:
-                await self._temporal.get_workflow_handle(key).execute_update(Floor.until)
-                return
-            except (RPCError, WorkflowUpdateFailedError):
-                await asyncio.sleep(0.05)  # it has just continued as new
+        async with asyncio.timeout(TURN_S):
+            while True:
+                try:
+                    await self._temporal.get_workflow_handle(key).execute_update(Floor.until)
+                    return
+                except (RPCError, WorkflowUpdateFailedError):
+                    await asyncio.sleep(0.05)  # it has just continued as new
 
 
 async def work(address: str, queue: str) -> None:

@@ -6,6 +6,7 @@ attributes; a signal-with-start counts for one each time it signals), heartbeats
 own request counters, as they leave no event.
 """
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ ACTIONS = (
     EventType.EVENT_TYPE_TIMER_STARTED,
     EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
 )
+COUNTED_S = 2.5  #: the server's counters are written once a second
 BEAT, QUERY = "RecordActivityTaskHeartbeat", "QueryWorkflow"
 
 
@@ -66,6 +68,7 @@ async def one_turn(world: World, both: Sides, key: str, text: str) -> Cost:
         run, before = await _newest_run(world, workflow_id(key))
         asked = await world.requests()
         await both.turn(key, text)
+        await asyncio.sleep(COUNTED_S)
         spent = await world.requests() - asked
         after, events = await _newest_run(world, workflow_id(key))
         if after == run:

@@ -4,6 +4,7 @@ of 209k tokens: what ends an agent whose conversation passes through the event h
 
 import time
 from datetime import datetime
+from itertools import pairwise
 
 from agent_session.domain.ids import workflow_id
 from agent_session.transcript.lines import ASSISTANT
@@ -43,7 +44,7 @@ async def _one(world: World, both: Sides, calls: int) -> list[Metric]:
     write_transcript(world.volume, key, int(TALK_TOKENS * CHARS_PER_TOKEN * OVERHEAD))
     tokens = sum(tokens_of(line) for line in backwards(world.volume, key))
     floors = [await _floor_step_s(both, 30)]
-    await both.turn(key, f"seq {calls - 1} {OUTPUT_BYTES}")
+    await both.turn(key, f"seq {calls - 1} {OUTPUT_BYTES}", timeout_s=1_800)
     floors.append(await _floor_step_s(both, 30))
     events, runs = await whole_history(world, workflow_id(key))
     size = sum(one.ByteSize() for one in events)
@@ -69,4 +70,4 @@ def _step_seconds(world: World, key: str) -> list[float]:
             break
         if line["role"] == ASSISTANT:
             times.append(datetime.fromisoformat(str(line["at"])))
-    return [(later - earlier).total_seconds() for later, earlier in zip(times, times[1:], strict=False)][::-1]
+    return [(later - earlier).total_seconds() for later, earlier in pairwise(times)][::-1]

@@ -39,7 +39,9 @@ def table(metrics: Sequence[Metric]) -> str:
     """Markdown, aligned, so that it reads well as it is."""
     rows = [HEAD, *(_row(one) for one in metrics)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     notes = [f"{one.name}: {one.note}" for one in metrics if one.note]
     return "\n".join([*lines, *([""] if notes else []), *notes])

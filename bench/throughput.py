@@ -13,7 +13,7 @@ from bench.world import Sides, Worker, World, fresh
 
 GOAL_AT, GOAL = 50, 0.8
 TWO_WORKERS_GOAL = 1.6
-LONGEST_S = 12.0  #: one round of one side; what is not done by then is not counted
+LONGEST_S, QUICK_S = 15.0, 5.0  #: of one round of one side; no turn begins later
 
 Turn = Callable[[str], Awaitable[object]]
 
@@ -52,11 +52,11 @@ async def run_turns(turn: Turn, keys: list[str], count: int, longest_s: float = 
     return done
 
 
-async def _round(side: Side, count: int, server: int) -> None:
+async def _round(side: Side, count: int, server: int, longest_s: float) -> None:
     pids = {"worker": [one.pid for one in side.workers], "server": [server], "client": [os.getpid()]}
     before = {name: cpu_s(*them) for name, them in pids.items()}
     began = time.perf_counter()
-    side.turns += await run_turns(side.turn, side.keys, count, LONGEST_S)
+    side.turns += await run_turns(side.turn, side.keys, count, longest_s)
     side.seconds += time.perf_counter() - began
     for name, them in pids.items():
         side.cpu[name] += cpu_s(*them) - before[name]
@@ -67,14 +67,15 @@ def sides_of(both: Sides, sessions: int) -> tuple[Side, Side]:
     return ours, Side(both.floor.turn, both.floor_workers, [fresh("floor") for _ in range(sessions)])
 
 
-async def compare(both: Sides, world: World, sessions: int, count: int, rounds: int) -> tuple[Side, Side]:
-    """Rounds of each, in turn, of sessions that live already."""
+async def compare(both: Sides, world: World, sessions: int, count: int, longest_s: float) -> tuple[Side, Side]:
+    """A round of each in turn, and once more the other way round, of sessions that live already; thousands of
+    sessions are long enough at work for one."""
     pair = sides_of(both, sessions)
     for side in pair:
         await run_turns(side.turn, side.keys, sessions)
-    for number in range(rounds):
-        for side in pair if number % 2 else reversed(pair):
-            await _round(side, count, world.server_pid)
+    for order in (pair[::-1], pair)[: 1 if sessions >= 1_000 else 2]:
+        for side in order:
+            await _round(side, count, world.server_pid, longest_s)
     return pair
 
 
@@ -89,17 +90,18 @@ def _metrics(name: str, ours: Side, floor: Side, goal: float | None) -> list[Met
 
 
 async def measure(world: World, quick: bool) -> list[Metric]:
+    longest_s = QUICK_S if quick else LONGEST_S
     sizes = {1: 40, GOAL_AT: 150} if quick else {1: 150, 10: 300, GOAL_AT: 500, 100: 500, 1_000: 1_000}
     found: list[Metric] = []
     async with world.sides() as both:
         await both.turn(fresh())
         for sessions, count in sizes.items():
-            ours, floor = await compare(both, world, sessions, count, rounds=2)
+            ours, floor = await compare(both, world, sessions, count, longest_s)
             found += _metrics(f"{sessions}_sessions", ours, floor, GOAL if sessions == GOAL_AT else None)
-    return found + await _two_workers(world, 100 if quick else 400)
+    return found + await _two_workers(world, 100 if quick else 400, longest_s)
 
 
-async def _two_workers(world: World, count: int) -> list[Metric]:
+async def _two_workers(world: World, count: int, longest_s: float) -> list[Metric]:
     """One worker and two, in turn. On a machine whose CPUs are all busy a second worker has nothing to run on."""
     async with world.sides() as one, world.sides(ours=2, floors=2) as two:
         pairs = [sides_of(both, GOAL_AT) for both in (one, two)]
@@ -107,10 +109,12 @@ async def _two_workers(world: World, count: int) -> list[Metric]:
             await run_turns(side.turn, side.keys, GOAL_AT)
         for _ in range(2):
             for side in (*pairs[0], *pairs[1]):
-                await _round(side, count, world.server_pid)
+                await _round(side, count, world.server_pid, longest_s)
     (ours, floor), (ours_two, floor_two) = pairs
     busy = sum(ours_two.cpu.values()) / ours_two.seconds
-    note = f"{busy:.2f} of {os.cpu_count()} CPUs busy with two workers; the floor gains {floor_two.rate / floor.rate:.2f}x"
+    note = (
+        f"{busy:.2f} of {os.cpu_count()} CPUs busy with two workers; the floor gains {floor_two.rate / floor.rate:.2f}x"
+    )
     return [
         *_metrics(f"{GOAL_AT}_sessions_2_workers", ours_two, floor_two, None),
         Metric(

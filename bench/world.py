@@ -30,7 +30,7 @@ from bench.plugin import ENTRY_POINTS, HELD_FILE
 from bench.processes import find
 
 ROOT = Path(__file__).parents[1]
-READY_S = 120.0
+READY_S, TURN_S = 120.0, 300.0
 OURS, FLOOR = "agent_session worker", "bench.floor"
 
 
@@ -49,9 +49,9 @@ class Sides:
         self.workers: list[Worker] = []
         self.floor_workers: list[Worker] = []
 
-    async def turn(self, key: str, text: str = "say") -> None:
-        """One whole turn of ours. Errors: AssertionError when it does not end well."""
-        reply = await self.client.ask(key, text, timeout_s=1_800)
+    async def turn(self, key: str, text: str = "say", timeout_s: float = TURN_S) -> None:
+        """One whole turn of ours. Errors: ReplyPending; AssertionError when it does not end well."""
+        reply = await self.client.ask(key, text, timeout_s=timeout_s)
         assert reply.outcome == "answered", f"a turn ended as {reply.outcome}: {reply.text}"
 
 

@@ -8,9 +8,11 @@ import argparse
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from tests.chaos.checker import check
@@ -30,7 +32,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=900.0, help="time over which messages and faults are spread")
     parser.add_argument("--workers", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the result here, too")
+    parser.add_argument(
+        "--json", type=Path, help="where the result goes; default: chaos-SEED.json among the temporary files"
+    )
     parser.add_argument("--keep", type=Path, help="keep the evidence in this new folder, whatever it shows")
     parser.add_argument("--plant", choices=sorted(PLANTS), help="tamper with the evidence: the checker must find it")
     parser.add_argument("--check", type=Path, metavar="FOLDER", help="run nothing, judge the evidence of a run")
@@ -39,14 +43,19 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    folder = given.check or _run(given)
+    try:
+        folder = given.check or _run(given)
+    except Exception:
+        traceback.print_exc()
+        return 2
     if given.plant:
         plant(folder, given.plant)
     seen, verdict = check(folder)
     known = summary(seen, verdict)
     print(table(known))
-    if given.json:
-        write_json(given.json, known, verdict)
+    result = given.json or Path(tempfile.gettempdir()) / f"chaos-{known['seed']}.json"
+    write_json(result, known, verdict)
+    print(f"\nas JSON: {result}")
     if verdict.violations:
         print(
             f"\n{len(verdict.violations)} violations, seed {known['seed']}, evidence in {folder}\n{words_of(verdict)}"
@@ -61,10 +70,13 @@ def _run(given: argparse.Namespace) -> Path:
     seed = given.seed if given.seed is not None else int(time.time())
     folder = given.keep or Path(tempfile.mkdtemp(prefix="chaos-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"--keep {folder} is not empty: each run has a folder of its own")
     print(f"seed {seed}, evidence in {folder}", file=sys.stderr)
     plan = make_plan(seed, given.messages, given.sessions, given.kills, given.seconds)
     for name in [name for name in os.environ if name.startswith(("AGENT_SESSION_", "TEMPORAL_"))]:
         del os.environ[name]  # a developer's own service must not reach in
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave no mount and no process behind
     asyncio.run(run_plan(plan, Shape(workers=given.workers), folder, lambda text: print(text, file=sys.stderr)))
     return folder
 

@@ -5,6 +5,7 @@ believes. Each violation has a kind, a session and words; `kinds` are listed in 
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ class Verdict:
     violations: list[Violation] = field(default_factory=list)
     stall_s: float = 0.0  #: the longest, faults taken out
     silence_s: float = 0.0  #: the longest, faults included
+    late_s: float = 0.0  #: how long a delivery came after its reply at most, faults taken out
 
     def add(self, kind: str, session: str, words: str) -> None:
         self.violations.append(Violation(kind, session, words))
@@ -163,9 +165,10 @@ def _order(seen: Seen, verdict: Verdict) -> None:
 
 def _deliveries(seen: Seen, verdict: Verdict) -> None:
     """Each reply to a place stands there once, in order, word for word."""
+    sessions = {message.place.partition(":")[2]: message.session for message in seen.messages.values()}
     for place, posts in seen.delivered.items():
-        session = place.partition("-")[0]
-        talk = seen.talks[session]
+        session = sessions.get(place, "")
+        talk = seen.talks.get(session) or Talk(session)
         for reply, count in Counter(post["reply"] for post in posts).items():
             if count > 1:
                 verdict.add("doubled", session, f"{place} holds {reply} {count} times")
@@ -214,6 +217,22 @@ def _stalls(seen: Seen, verdict: Verdict) -> None:
             verdict.stall_s = max(verdict.stall_s, stall_s)
             if stall_s > STALL_S:
                 verdict.add("stall", session, f"nothing moved for {stall_s:.1f} s beyond faults, from {began:.1f} on")
+        for message, came in _posted(seen, session):
+            late_s = came - message.replies[0]["t"]
+            late_s -= _covered(held, message.replies[0]["t"], came)
+            verdict.late_s = max(verdict.late_s, late_s)
+            if late_s > STALL_S:
+                verdict.add("stall", session, f"{message.place} waited {late_s:.1f} s beyond faults for {message.id}")
+
+
+def _posted(seen: Seen, session: str) -> Iterator[tuple[Message, float]]:
+    """Messages with a place, and when the reply was seen there."""
+    for message in seen.messages.values():
+        if message.session == session and message.place and message.replies:
+            posts = seen.delivered[message.place.partition(":")[2]]
+            times = [post["t"] for post in posts if post["reply"] == message.replies[0]["turn"]]
+            if times and times[0]:
+                yield message, times[0]
 
 
 def _covered(spans: list[tuple[float, float]], began: float, ended: float) -> float:

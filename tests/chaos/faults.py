@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from tests.chaos.plan import Fault
-from tests.chaos.world import World, run
+from tests.chaos.process import run
+from tests.chaos.world import World
 
 TORN = b'{"v":1,"seq":99999,"turn":"t-torn","role":"assistant","content":"half of a li'
 REMOUNT_TRIES = 200

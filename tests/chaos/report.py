@@ -36,6 +36,7 @@ def summary(seen: Seen, verdict: Verdict) -> dict[str, Any]:
         "processes_killed": run["kills"],
         "faults": dict(sorted(kinds.items())),
         "longest_stall_s": round(verdict.stall_s, 1),
+        "latest_delivery_s": round(verdict.late_s, 1),
         "longest_silence_s": round(verdict.silence_s, 1),
         "violations": {kind: found[kind] for kind in COUNTED},
         "volume_faults": "tmpfs" if run["mounted"] else "left out: they need root and mount",
@@ -56,6 +57,7 @@ def table(known: dict[str, Any]) -> str:
         ("faults", ", ".join(f"{name} {count}" for name, count in known["faults"].items())),
         *((f"**{kind}**", f"**{count}**") for kind, count in known["violations"].items()),
         (f"longest stall beyond faults (limit {STALL_S:.0f} s)", f"{known['longest_stall_s']} s"),
+        ("latest delivery after its reply, beyond faults (the same limit)", f"{known['latest_delivery_s']} s"),
         ("longest silence, faults included", f"{known['longest_silence_s']} s"),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])

@@ -111,8 +111,12 @@ def load(folder: Path) -> Seen:
     volume = folder / "volume"
     talks = {name: read_talk(name, path) for name in sessions for path in volume.glob(f"sessions/*/{name}-*")}
     progress: dict[str, list[float]] = defaultdict(list)
+    grown: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for entry in read_lines(folder / "progress.jsonl"):
-        progress[entry["session"]].append(entry["t"])
+        if "session" in entry:
+            progress[entry["session"]].append(entry["t"])
+        else:
+            grown[entry["place"]].append((entry["t"], entry["bytes"]))
     mac = volume / "mac.key"
     return Seen(
         folder=folder,
@@ -121,7 +125,7 @@ def load(folder: Path) -> Seen:
         messages=messages,
         talks=talks,
         effects=defaultdict(Counter, {name: _effects(folder, number) for number, name in enumerate(sessions)}),
-        delivered=defaultdict(list, {p.stem: _posts(p) for p in volume.glob("channels/file/*.jsonl")}),
+        delivered=defaultdict(list, {p.stem: _posts(p, grown[p.stem]) for p in volume.glob("channels/file/*.jsonl")}),
         statuses=json.loads((folder / "status.json").read_text()),
         faults=_faults(folder, told, messages),
         told=told,
@@ -189,8 +193,13 @@ def _effects(folder: Path, number: int) -> Counter[str]:
     return Counter(path.read_text().split()) if path.exists() else Counter()
 
 
-def _posts(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(raw) for raw in path.read_bytes().split(b"\n")[:-1]]
+def _posts(path: Path, grown: list[tuple[float, int]]) -> list[dict[str, Any]]:
+    """What stands there, and when it was first seen to stand there."""
+    found, end = [], 0
+    for raw in path.read_bytes().split(b"\n")[:-1]:
+        end += len(raw) + 1
+        found.append({**json.loads(raw), "t": next((when for when, size in grown if size >= end), 0.0)})
+    return found
 
 
 def _faults(folder: Path, told: list[dict[str, Any]], messages: dict[str, Message]) -> list[dict[str, Any]]:

@@ -5,72 +5,27 @@ decide when something dies: that is `faults.py`. Nothing but pids of its own is 
 """
 
 import asyncio
-import ctypes
 import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from agent_session.client import SessionClient
+from agent_session.connection import Unreachable
 from agent_session.ops.embedded import free_port, is_serving, server_command
 from agent_session.settings import load_settings
 from tests.chaos.evidence import Evidence
+from tests.chaos.process import Process, run
 
 CANARY = "canary-chaos-key"
 VOLUME_MIB = 192
 RESTART_S = (0.2, 1.0)
 READY_S = 60.0
-SLOW = Path(__file__).parent / "slow"
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-PR_SET_PDEATHSIG = 1
-
-
-class Process:
-    """One child, with its output in a log. Dies with us."""
-
-    def __init__(self, command: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
-        self.log, self.start = log, log.stat().st_size if log.exists() else 0
-        with log.open("ab") as output:
-            self._popen = subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True, preexec_fn=_die_with_parent,
-            )  # fmt: skip
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._popen.poll() is None
-
-    def said(self, words: str) -> bool:
-        with self.log.open("rb") as file:
-            file.seek(self.start)
-            return words.encode() in file.read()
-
-    def send(self, number: int) -> bool:
-        """Whether it was there to get the signal."""
-        if self.alive:
-            self._popen.send_signal(number)
-            return True
-        return False
-
-    def kill(self) -> bool:
-        there = self.send(signal.SIGKILL)
-        self._popen.wait()
-        return there
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+LIFE = Path(__file__).parent / "life"
 
 
 class World:
@@ -82,7 +37,7 @@ class World:
         self.folder, self.data = folder, folder / "data"
         self.evidence = Evidence(folder)
         self.mounted = mounted and os.geteuid() == 0 and shutil.which("mount") is not None
-        self._seed, self._rate, self._more, self._count = seed, rate, more, workers
+        self._seed, self._rate, self._more = seed, rate, more
         self._chance = random.Random(seed)
         self.port, self.model_port = 0, 0
         self.temporal: Process | None = None
@@ -90,6 +45,7 @@ class World:
         self.workers: list[Process | None] = [None] * workers
         self.lives = 0
         self.odd_lives = False  #: whether some lives of workers have a slow fsync or a clock that is off
+        self._clients: dict[str, SessionClient] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> "World":
@@ -123,10 +79,7 @@ class World:
              "--seed", str(self._seed), "--rate", str(self._rate)],
             self.folder / "logs" / "model.log",
         )  # fmt: skip
-        for number in range(self._count):
-            self.start_worker(number)
-        for number in range(self._count):
-            await self.worker_ready(number)
+        await self.start_workers()
 
     def environment(self, **more: str) -> dict[str, str]:
         """Of workers and commands; nothing of a developer's own service reaches in."""
@@ -147,10 +100,19 @@ class World:
         }
 
     async def client(self, channel: str) -> SessionClient:
+        """One a channel; waits while Temporal is away."""
         settings = load_settings(
             {"data_dir": self.data, "temporal": {"address": f"127.0.0.1:{self.port}"}, "task_queue": "agent-session"}
         )
-        return await SessionClient.connect(settings, channel=channel)
+        deadline = time.monotonic() + READY_S
+        while channel not in self._clients:
+            try:
+                self._clients[channel] = await SessionClient.connect(settings, channel=channel)
+            except Unreachable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+        return self._clients[channel]
 
     async def start_temporal(self) -> None:
         """Returns once it serves. The same port and the same SQLite file as before."""
@@ -164,25 +126,26 @@ class World:
                 await asyncio.sleep(0.05)
         raise TimeoutError("Temporal did not start; see its log")
 
-    def start_worker(self, number: int) -> None:
+    def start_worker(self, number: int, *, channels: bool = True, fsync_s: float = 0.0) -> None:
+        """One more life of that worker; without channels it delivers nothing."""
         self.lives += 1
-        odd = self._odd() if self.odd_lives else {}
+        odd = self._odd() if self.odd_lives else {"slow_fsync": fsync_s} if fsync_s else {}
         life = {"worker": number, "life": self.lives}
         for name, value in odd.items():
             self.evidence.note("faults", kind=name, start=time.monotonic(), end=time.monotonic(), value=value, **life)
         environment = self.environment(AGENT_SESSION_WORKER__IDENTITY=f"worker-{number}.{self.lives}")
         self.workers[number] = Process(
-            [sys.executable, "-m", "agent_session", "worker", "--all-channels"],
+            [sys.executable, "-m", "agent_session", "worker", *(["--all-channels"] if channels else [])],
             self.folder / "logs" / f"worker-{number}.log",
             environment | _environment_of(odd),
         )
 
     def _odd(self) -> dict[str, float]:
-        """What is odd about this life: its fsync is slow, its clock is off (everything but the monotonic one)."""
+        """What is odd about this life: its fsync is slow, its wall clock is off."""
         found: dict[str, float] = {}
         if self._chance.random() < 0.25:
             found["slow_fsync"] = round(self._chance.uniform(0.02, 0.25), 3)
-        if self._chance.random() < 0.25 and FAKETIME.exists():
+        if self._chance.random() < 0.25:
             found["clock_skew"] = self._chance.choice((-90.0, -20.0, -5.0, 5.0, 20.0, 90.0))
         return found
 
@@ -205,6 +168,21 @@ class World:
         self.start_worker(number)
         await self.worker_ready(number)
 
+    def kill_everything(self) -> int:
+        """Workers and Temporal, as a machine that is switched off; returns how many there were."""
+        return sum(process.kill() for process in (*self.workers, self.temporal) if process is not None)
+
+    async def start_everything(self, *, channels: bool = True) -> None:
+        await self.start_temporal()
+        await self.start_workers(channels=channels)
+
+    async def start_workers(self, *, channels: bool = True, fsync_s: float = 0.0) -> None:
+        """All of them; returns once each polls."""
+        for number in range(len(self.workers)):
+            self.start_worker(number, channels=channels, fsync_s=fsync_s)
+        for number in range(len(self.workers)):
+            await self.worker_ready(number)
+
     async def model_fault(self, how: str, length_s: float) -> None:
         body = json.dumps({"how": how, "length_s": length_s}).encode()
         url = f"http://127.0.0.1:{self.model_port}/fault"
@@ -212,26 +190,27 @@ class World:
         await asyncio.to_thread(lambda: urllib.request.urlopen(request, timeout=10).close())
 
     def watch_transcripts(self) -> None:
-        """Notes from outside when which transcript grows: workers' own clocks may be off."""
+        """Notes from outside when which transcript and which place grows: workers' own clocks may be off."""
         self._tasks.append(asyncio.create_task(self._watch()))
 
     async def _watch(self) -> None:
-        sizes: dict[str, int] = {}
+        sizes: dict[Path, int] = {}
         while True:
-            for path in self.data.glob("sessions/*/*/history.jsonl"):
+            for path in (*self.data.glob("sessions/*/*/history.jsonl"), *self.data.glob("channels/file/*.jsonl")):
                 try:
                     size = path.stat().st_size
                 except OSError:
                     continue
-                name = path.parent.name.rpartition("-")[0]
-                if size != sizes.get(name):
-                    sizes[name] = size
-                    self.evidence.note("progress", session=name, bytes=size)
+                if size != sizes.get(path):
+                    sizes[path] = size
+                    is_talk = path.name == "history.jsonl"
+                    where = {"session": path.parent.name.rpartition("-")[0]} if is_talk else {"place": path.stem}
+                    self.evidence.note("progress", **where, bytes=size)
             await asyncio.sleep(0.25)
 
     def transcript(self, session: str) -> Path:
-        (found,) = self.data.glob(f"sessions/*/{session}-*/history.jsonl")
-        return found
+        """Its file, once there is one; else a path that does not exist."""
+        return next(self.data.glob(f"sessions/*/{session}-*/history.jsonl"), self.data / "none")
 
     def _keep_volume(self) -> None:
         copy = self.folder / "volume"
@@ -243,17 +222,6 @@ class World:
 
 
 def _environment_of(odd: dict[str, float]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    if "slow_fsync" in odd:
-        found |= {"PYTHONPATH": str(SLOW), "CHAOS_FSYNC_S": str(odd["slow_fsync"])}
-    if "clock_skew" in odd:
-        # only the wall clock: durations of a real machine with a wrong clock are right
-        found |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{odd['clock_skew']:+g}s", "DONT_FAKE_MONOTONIC": "1"}
-    return found
-
-
-def run(*command: str, env: dict[str, str] | None = None, check: bool = True) -> "subprocess.CompletedProcess[Any]":
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
-    if check and done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
-    return done
+    found = {"PYTHONPATH": str(LIFE)} if odd else {}
+    names = {"slow_fsync": "CHAOS_FSYNC_S", "clock_skew": "CHAOS_SKEW_S"}
+    return found | {names[name]: str(value) for name, value in odd.items()}
