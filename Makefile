@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup run test e2e lint types fmt check lock clean
+.PHONY: help setup run test e2e chaos chaos-short lint types fmt check bench bench-check lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,13 @@ test: setup ## Unit, property, replay and integration tests, against a real Temp
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 e2e: setup ## End-to-end tests: real processes, killed and paused
-	@$(BIN)/python -m pytest -q tests/e2e --timeout 400
+	@$(BIN)/python -m pytest -q tests/e2e tests/chaos --timeout 400
+
+chaos: setup ## 5,000 messages, 50 sessions, 100 kills and every other fault, judged (30 minutes; CHAOS="--seed 1")
+	@$(BIN)/python -m tests.chaos --messages 5000 --sessions 50 --kills 100 --seconds 1200 $(CHAOS)
+
+chaos-short: setup ## The same, small (about 80 seconds)
+	@$(BIN)/python -m tests.chaos --messages 150 --sessions 8 --kills 8 --seconds 45 $(CHAOS)
 
 lint: setup ## Lint and import rules
 	@$(BIN)/ruff check .
@@ -42,6 +48,12 @@ fmt: setup ## Format
 	@$(BIN)/ruff format .
 
 check: lint types test ## All that a change must pass before it is proposed
+
+bench: setup ## Benchmarks beside the floor of the same run; about 20 minutes (docs/performance.md)
+	@$(BIN)/python -m bench $(BENCH)
+
+bench-check: setup ## Quick benchmarks; fails where a ratio is 20 % worse than in bench/baseline.json, repeatedly
+	@$(BIN)/python -m bench --quick --check $(BENCH)
 
 lock: setup ## Write requirements.lock anew from what is installed
 	@$(BIN)/python scripts/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock

@@ -29,7 +29,8 @@ ACTIONS = (
     EventType.EVENT_TYPE_TIMER_STARTED,
     EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
 )
-COUNTED_S = 2.5  #: the server's counters are written once a second
+COUNTED_S = 1.5  #: the server's counters are written once a second
+SAMPLES = 3
 BEAT, QUERY = "RecordActivityTaskHeartbeat", "QueryWorkflow"
 
 
@@ -75,12 +76,22 @@ async def one_turn(world: World, both: Sides, key: str, text: str) -> Cost:
             return _cost(events[len(before) :], spent)
 
 
+async def typical(world: World, both: Sides, key: str, text: str) -> Cost:
+    """The middle one of three turns: whether an update arrives with a workflow task or makes one of its own is
+    a matter of milliseconds."""
+    costs = [await one_turn(world, both, key, text) for _ in range(SAMPLES)]
+    events, sizes, actions = (sorted(getattr(one, name) for one in costs) for name in ("events", "bytes", "actions"))
+    return Cost(events[SAMPLES // 2], sizes[SAMPLES // 2], actions[SAMPLES // 2])
+
+
 async def _floor(world: World, both: Sides, stages: tuple[int, ...]) -> Cost:
-    key = fresh("floor")
+    key, costs = fresh("floor"), list[Cost]()
     await both.floor.turn(key)
-    before = len((await _newest_run(world, key))[1])
-    await both.floor.turn(key, stages)
-    return _cost((await _newest_run(world, key))[1][before:], Counter())
+    for _ in range(SAMPLES):
+        before = len((await _newest_run(world, key))[1])
+        await both.floor.turn(key, stages)
+        costs.append(_cost((await _newest_run(world, key))[1][before:], Counter()))
+    return sorted(costs, key=lambda one: one.events)[SAMPLES // 2]
 
 
 async def measure(world: World, quick: bool) -> list[Metric]:
@@ -99,9 +110,9 @@ async def measure(world: World, quick: bool) -> list[Metric]:
                     await both.turn(key)
                     done += 1
                 for kind, text in (("plain", "say"), ("3_tools", TOOLS)):
-                    cost = await one_turn(world, both, key, text)
+                    cost = await typical(world, both, key, text)
                     found += _metrics(f"{kind}.turn_{at}.{size // MB}_mb", cost, floors[kind], kind == "plain")
-                done += 2
+                done += 2 * SAMPLES
     return found
 
 

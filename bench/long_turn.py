@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from agent_session.domain.ids import workflow_id
 from agent_session.transcript.lines import ASSISTANT
-from agent_session.transcript.reader import CHARS_PER_TOKEN, backwards, tokens_of
+from agent_session.transcript.reader import CHARS_PER_TOKEN, backwards, tokens_of, window
 from bench.history import whole_history
 from bench.lines import write_transcript
 from bench.numbers import Metric, median
@@ -18,6 +18,7 @@ TALK_TOKENS, OUTPUT_BYTES = 209_000, 5 * 1024
 CONTEXT_TOKENS = 400_000  #: room for the talk, and for 150 outputs more
 BYTES_GOAL = 512 * 1024
 OVERHEAD = 1.25  #: of a transcript's bytes over its tokens' characters, about
+GROWTH_GOAL = 1.25  #: of the last steps over the first ones: the window is as large there
 PER_STEP = (1, 1)  #: the floor's activities of one step, one after the other
 
 
@@ -50,14 +51,22 @@ async def _one(world: World, both: Sides, calls: int) -> list[Metric]:
     size = sum(one.ByteSize() for one in events)
     steps, part = _step_seconds(world, key), calls // 10
     assert len(steps) == calls - 1, f"{len(steps) + 1} of {calls} model calls"
-    note = f"{tokens // 1000}k tokens of conversation, {runs} run(s), {len(events)} events"
+    first, last = median(steps[:part]) * 1e3, median(steps[-part:]) * 1e3
+    began = time.perf_counter()
+    window(world.volume, key, CONTEXT_TOKENS, "")
+    read_ms = (time.perf_counter() - began) * 1e3
+    name, note = (
+        f"long_turn.{calls}_calls",
+        f"{tokens // 1000}k tokens of conversation, {runs} run(s), {len(events)} events",
+    )
+    grows = f"of which reading the context window takes {read_ms:.0f} ms at the end"
     return [
-        Metric(f"long_turn.{calls}_calls.history", size / 1024, "KB", goal=BYTES_GOAL / 1024 * max(1, calls / 100),
-               note=note),
-        Metric(f"long_turn.{calls}_calls.first_steps", median(steps[:part]) * 1e3, "ms", floors[0] * 1e3),
-        Metric(f"long_turn.{calls}_calls.last_steps", median(steps[-part:]) * 1e3, "ms", floors[1] * 1e3),
-        Metric(f"long_turn.{calls}_calls.runs", runs, ""),
-    ]  # fmt: skip
+        Metric(f"{name}.history", size / 1024, "KB", goal=BYTES_GOAL / 1024 * max(1, calls / 100), note=note),
+        Metric(f"{name}.first_steps", first, "ms", floors[0] * 1e3),
+        Metric(f"{name}.last_steps", last, "ms", floors[1] * 1e3, note=grows),
+        Metric(f"{name}.growth", last / first, "x", floors[1] / floors[0], goal=GROWTH_GOAL),
+        Metric(f"{name}.runs", runs, ""),
+    ]
 
 
 def _step_seconds(world: World, key: str) -> list[float]:

@@ -27,7 +27,7 @@ async def in_turn(ours: Turn, floor: Turn, count: int) -> tuple[list[float], lis
 
 
 async def measure(world: World, quick: bool) -> list[Metric]:
-    count = 40 if quick else 200
+    count = 30 if quick else 200
     async with world.sides() as both:
         key, below = fresh(), fresh("floor")
         for _ in range(5):  # imports, connections, the first sandbox

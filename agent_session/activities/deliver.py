@@ -3,6 +3,7 @@ durably until that channel is up. Posting is keyed by the reply's id: the channe
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from agent_session.settings import Settings
 from agent_session.transcript import spool
 from agent_session.transcript.reader import reply_of
 from agent_session.transcript.volume import Volume
+
+BEAT_S = 1.0
 
 log = structlog.get_logger("agent_session.deliver")
 
@@ -52,6 +55,16 @@ class DeliverActivity:
 
     @activity.defn(name="deliver")
     async def deliver(self, raw: Wire) -> None:
+        """Heartbeats, so that a lost worker holds its place up for seconds only. A cancel finds nothing to
+        stop: a post that has begun is finished, or the next run would post it again."""
+        posting = asyncio.create_task(self._post(raw))
+        while not posting.done():
+            activity.heartbeat()
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({posting}, timeout=BEAT_S)
+        posting.result()
+
+    async def _post(self, raw: Wire) -> None:
         delivery = from_wire(Delivery, raw)
         key = key_of_workflow(activity.info().workflow_id or "")
         try:

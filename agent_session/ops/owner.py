@@ -8,7 +8,7 @@ import fcntl
 import os
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import orjson
@@ -54,8 +54,10 @@ def _try_to_own(descriptor: int) -> bool:
 
 
 def is_owned(data_dir: Path) -> bool:
-    """Whether a service runs on this directory right now."""
-    return data_dir.exists() and _is_held(data_dir / OWNER_LOCK, fcntl.LOCK_SH)
+    """Whether a service runs on this directory right now; no where that cannot be told (a read-only volume)."""
+    with suppress(OSError):
+        return data_dir.exists() and _is_held(data_dir / OWNER_LOCK, fcntl.LOCK_SH)
+    return False
 
 
 def _is_held(path: Path, kind: int) -> bool:

@@ -114,6 +114,7 @@ class JsonlRecorder:
         def plan(view: View) -> Recorded:
             found = view.recorded(L.answer_key(turn, answer["step"]))
             if found is not None:
+                _end_torn_off(view, turn, found, proof)
                 return Recorded(found, view.index.seq, written_before=True)
             n = _fence(view, turn, proof)
             view.append(answer, n)
@@ -265,6 +266,8 @@ def _open_step(
     if ended is not None or answer is not None:
         line = answer or ended
         assert line is not None
+        if ended is None and answer is not None:
+            ended = _end_torn_off(view, turn, answer, proof)
         return Opened(n=int(line.get("n", 0)), seq=view.index.seq, answer=answer, ended=ended)
     earlier = _answered_before(view, turn, words)
     fresh = [one for one in words if one.scoped not in earlier]
@@ -321,6 +324,16 @@ def _fence(view: View, turn: str, proof: Proof) -> int:
         _settle_calls(view, other, "interrupted", n)
         view.append(L.event_line(other, L.ENDED, outcome="interrupted"), n)
     return _number_of(view, turn)
+
+
+def _end_torn_off(view: View, turn: str, answer: Line, proof: Proof) -> Line | None:
+    """An answer without calls ends its turn, in one write with it. Where a crash tore the second line off, it
+    is written now: else the next turn would close this one as interrupted. Returns the end, if it has one."""
+    ended = view.recorded(L.ended_key(turn))
+    if ended is None and not L.calls_of(answer):
+        view.append(L.event_line(turn, L.ENDED, outcome="answered"), _fence(view, turn, proof))
+        ended = view.recorded(L.ended_key(turn))
+    return ended
 
 
 def _number_of(view: View, turn: str) -> int:

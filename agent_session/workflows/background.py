@@ -46,6 +46,7 @@ class Background(TurnTaking):
                 to_wire(delivery),
                 task_queue=f"{workflow.info().task_queue}.channel.{delivery.channel}",
                 start_to_close_timeout=timedelta(seconds=self.options.deliver_timeout_s),
+                heartbeat_timeout=timedelta(seconds=self.options.heartbeat_timeout_s),
                 retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=f"{delivery.reply} to {delivery.channel}",

@@ -253,8 +253,9 @@ class TurnTaking(Approvals):
         self.turn = replace(turn, calls=tuple(marked.values()))
 
     def fail_turn(self, error: BaseException) -> None:
-        """The step failed for good: the turn will be closed with an apology (I6)."""
-        if self.turn is None:
+        """The step failed for good: the turn will be closed with an apology (I6). One that was to be stopped
+        ends as it was asked to: a cancelled attempt that fails is not tried again."""
+        if self.turn is None or self.turn.stop:
             return
         envelope = self.envelope_of(error, self.turn.id, self.turn.step)
         workflow.logger.warning("a turn failed: %s %s", envelope.kind, envelope.error_id)

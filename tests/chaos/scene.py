@@ -44,9 +44,15 @@ class Scene:
         one = Said(identifier, session, "a", order, 0.0, mode, f"{identifier} {words}", effect, place)
         self.said.append(one)
         write_plan(self.world, 0, self.said)
-        task = asyncio.create_task(Senders(self.world, (one,)).run(time.monotonic()))
-        self._replies[identifier] = task
+        before = f"{identifier[:7]}{order - 1:04}" if order else ""
+        self._replies[identifier] = asyncio.create_task(self._say(one, before))
         return identifier
+
+    async def _say(self, one: Said, before: str) -> None:
+        """Once the words before it were taken, as a person says them."""
+        if before:
+            await self.until(lambda: self.noted("messages", lambda it: it["id"] == before and it["what"] == "accepted"))
+        await Senders(self.world, (one,)).run(time.monotonic())
 
     async def reply(self, identifier: str) -> dict[str, Any]:
         """The reply, as it came to who said it."""
