@@ -30,7 +30,7 @@ ACTIONS = (
     EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
 )
 COUNTED_S = 1.5  #: the server's counters are written once a second
-SAMPLES = 3
+SAMPLES, FLOOR_SAMPLES = 3, 10
 BEAT, QUERY = "RecordActivityTaskHeartbeat", "QueryWorkflow"
 
 
@@ -87,11 +87,11 @@ async def typical(world: World, both: Sides, key: str, text: str) -> Cost:
 async def _floor(world: World, both: Sides, stages: tuple[int, ...]) -> Cost:
     key, costs = fresh("floor"), list[Cost]()
     await both.floor.turn(key)
-    for _ in range(SAMPLES):
+    for _ in range(FLOOR_SAMPLES):
         before = len((await _newest_run(world, key))[1])
         await both.floor.turn(key, stages)
         costs.append(_cost((await _newest_run(world, key))[1][before:], Counter()))
-    return sorted(costs, key=lambda one: one.events)[SAMPLES // 2]
+    return max(costs, key=lambda one: one.events)  # its update mostly has a workflow task of its own, as ours
 
 
 async def measure(world: World, quick: bool) -> list[Metric]:

@@ -13,7 +13,7 @@ from bench.world import Sides, Worker, World, fresh
 
 GOAL_AT, GOAL = 50, 0.8
 TWO_WORKERS_GOAL = 1.6
-LONGEST_S, QUICK_S = 15.0, 5.0  #: of one round of one side; no turn begins later
+LONGEST_S, QUICK_S = 15.0, 4.0  #: of one round of one side; no turn begins later
 
 Turn = Callable[[str], Awaitable[object]]
 
@@ -91,7 +91,7 @@ def _metrics(name: str, ours: Side, floor: Side, goal: float | None) -> list[Met
 
 async def measure(world: World, quick: bool) -> list[Metric]:
     longest_s = QUICK_S if quick else LONGEST_S
-    sizes = {1: 40, GOAL_AT: 150} if quick else {1: 150, 10: 300, GOAL_AT: 500, 100: 500, 1_000: 1_000}
+    sizes = {1: 30, GOAL_AT: 120} if quick else {1: 150, 10: 300, GOAL_AT: 500, 100: 500, 1_000: 1_000}
     found: list[Metric] = []
     async with world.sides() as both:
         await both.turn(fresh())
