@@ -36,7 +36,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer samples: under four minutes")
     parser.add_argument("--json", type=Path, help="write the result to this file, too")
     parser.add_argument("--check", action="store_true", help=f"fail on a repeated regression against {BASELINE.name}")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.check and not BASELINE.exists():
+        parser.error(f"there is no {BASELINE}: make one with python -m bench --json {BASELINE}")
+    return given
 
 
 async def measure(here: World, family: str, quick: bool) -> list[Metric]:
