@@ -13,8 +13,7 @@ import getpass
 import mimetypes
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -43,6 +42,7 @@ from agent_session.client_types import (
 )
 from agent_session.connection import connect
 from agent_session.domain.authority import APPROVE_GRANT, SHELL_GRANT, sign_decision, sign_message
+from agent_session.domain.commands import command_of
 from agent_session.domain.ids import key_of_workflow, message_id, session_key, workflow_id
 from agent_session.domain.inbox import CarriedInbox
 from agent_session.domain.limits import SIGNAL_BYTES
@@ -51,7 +51,7 @@ from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
 from agent_session.domain.turns import REASON_BYTES, Decision
 from agent_session.domain.wire import clipped, from_wire, to_wire
-from agent_session.live.events import DELTA, TOOL_OUTPUT, LiveEvent
+from agent_session.live.events import LiveEvent
 from agent_session.live.watch import watch
 from agent_session.paths import write_whole
 from agent_session.settings import Settings, load_settings
@@ -62,7 +62,7 @@ from agent_session.transcript.volume import WORKSPACE_FILE, Volume
 from agent_session.transcript.waiting_calls import waiting_calls
 from agent_session.waiting import QUERY_TIMEOUT_S, Waiter
 
-FOLLOW_POLL_S = 1.0  #: events may come a moment before their line
+ASIDES_KEPT = 100
 TASK_TIMEOUT = timedelta(seconds=5)  #: how soon a workflow task of a lost worker is given to another
 SESSION_WORKFLOW, TURN_WORKFLOW = "AgentSessionWorkflow", "AgentTurnWorkflow"
 
@@ -78,6 +78,7 @@ class SessionClient:
         self.principal = principal or f"local:{_user()}"
         self.grants: tuple[str, ...] = (APPROVE_GRANT, SHELL_GRANT)
         self._waiter = Waiter(client, self.volume)
+        self._asides: dict[str, None] = {}  #: slash commands that were sent: their answer comes at once
 
     @classmethod
     async def connect(
@@ -116,6 +117,10 @@ class SessionClient:
         key = session_key(key)
         message = await self._message(key, text, id or uuid.uuid4().hex, mode, kind, sender, reply_address, attachments)
         await self._signal(key, message, timeout_s)
+        if command_of(message):
+            self._asides[message.scoped] = None
+            while len(self._asides) > ASIDES_KEPT:
+                del self._asides[next(iter(self._asides))]
         return Receipt(key, message.id, message.scoped)
 
     async def await_reply(self, key: str, id: str, *, timeout_s: float = 600) -> Reply:
@@ -127,7 +132,8 @@ class SessionClient:
         scoped = InboundMessage(id=id, channel=self.channel, principal=self.principal).scoped
         try:
             async with asyncio.timeout(timeout_s):
-                return replace(await self._waiter.reply(key, scoped), message_id=id)
+                reply = await self._waiter.reply(key, scoped, aside=scoped in self._asides)
+                return replace(reply, message_id=id)
         except TimeoutError:
             raise ReplyPending(
                 f"no reply to {id!r} within {timeout_s:.0f} s; it is still being worked on, ask again with the same id"
@@ -353,7 +359,6 @@ __all__ = [
     "SessionError",
     "SessionIsLive",
     "SessionRow",
-    "follow",
 ]
 
 
@@ -367,30 +372,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
-
-
-async def follow(volume: Volume, key: str, *, poll_s: float = 0.2) -> AsyncIterator[tuple[bytes, Line | BadLine]]:
-    """The transcript's raw lines as they come, from the first on; waits for the file. Where the live bus can
-    be reached it says when to look, so a line shows as soon as it stands there."""
-    position, news = 0, asyncio.Event()
-    listening = asyncio.create_task(_listen(volume.root, key, news))
-    try:
-        while True:
-            try:
-                for after, raw, line in read_all(volume, key, position):
-                    position = after
-                    yield raw, line
-            except FileNotFoundError:
-                pass
-            with suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), poll_s if listening.done() else FOLLOW_POLL_S)
-            news.clear()
-    finally:
-        listening.cancel()
-
-
-async def _listen(data_dir: Path, key: str, news: asyncio.Event) -> None:
-    with suppress(OSError):
-        async for event in watch(data_dir, key):
-            if event.kind not in (DELTA, TOOL_OUTPUT):
-                news.set()

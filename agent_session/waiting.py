@@ -1,20 +1,18 @@
-"""Waiting for one reply: the update `await_reply`, over roll-overs, restarts and closed sessions.
+"""Waiting for one reply: the transcript shows most ends, the query `reply` knows them all.
 
-A waiter is told "rolled over, ask again" and asks again; many waiters on one session poll a query
-instead, because the server allows ten updates in flight; a session that is closed, or that has
-forgotten, is answered from the transcript.
+A turn's end stands in the transcript before Temporal hears of it, so whoever waits watches the file: that costs
+no event and no workflow task. What has no line there (a refusal, a slash command, an end that a missing volume
+kept out) is asked of the session, less and less often. Why not an update: docs/decisions.md.
 """
 
 import asyncio
+import time
 from collections import defaultdict
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
-from temporalio.client import (
-    Client,
-    WorkflowExecutionStatus,
-    WorkflowQueryFailedError,
-    WorkflowUpdateFailedError,
-    WorkflowUpdateRPCTimeoutOrCancelledError,
-)
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from agent_session.client_types import NoSuchMessage, Reply
@@ -22,12 +20,36 @@ from agent_session.domain.ids import workflow_id
 from agent_session.domain.replies import ANSWERED, PENDING, ROLLED_OVER, UNKNOWN, ReplyRecord
 from agent_session.domain.wire import from_wire
 from agent_session.transcript import spool
+from agent_session.transcript.growth import Growth
 from agent_session.transcript.reader import reply_of, turn_of
+from agent_session.transcript.tail import Tail
 from agent_session.transcript.volume import Volume
 
-WAITERS_PER_SESSION = 3  #: updates in flight from one client; the server allows 10 a session
 QUERY_TIMEOUT_S = 4.0
+FIRST_ASK_S, FIRST_ASK_ASIDE_S, MOST_ASK_S = 0.25, 0.02, 5.0  #: between queries; each pause is twice the last
+LOOK_S = 0.002, 0.25  #: least and most between looks at a transcript of which no news comes
+LOOK_WATCHED_S = 0.05, 1.0  #: and where the kernel tells of it
+PATIENCE = 4  #: looks come a quarter of the time waited so far apart
+LOOKING_THREADS = 4
 NOT_YET = ReplyRecord(turn="", outcome=PENDING)
+REFUSED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
+
+
+class _Listening:
+    """Those who wait for messages of one session, and the one task that looks for them all."""
+
+    def __init__(self, tail: Tail) -> None:
+        self.tail = tail
+        self.waiting: defaultdict[str, list[asyncio.Future[str]]] = defaultdict(list)
+        self.news = asyncio.Event()
+        self.since = 0.0
+        self.task: asyncio.Task[None] | None = None
+
+    def tell(self, ended: dict[str, str]) -> None:
+        for scoped, turn in ended.items():
+            for waiter in self.waiting.get(scoped, ()):
+                if not waiter.done():
+                    waiter.set_result(turn)
 
 
 class Waiter:
@@ -35,60 +57,91 @@ class Waiter:
 
     def __init__(self, temporal: Client, volume: Volume) -> None:
         self._temporal, self._volume = temporal, volume
-        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(WAITERS_PER_SESSION))
+        self._listening: dict[str, _Listening] = {}
+        self._growth = Growth()
+        self._threads = ThreadPoolExecutor(LOOKING_THREADS, thread_name_prefix="replies")
 
-    async def reply(self, key: str, scoped: str) -> Reply:
-        """The reply to a message by its scoped id, however long it takes. Errors: NoSuchMessage."""
-        pause = 0.05
+    async def reply(self, key: str, scoped: str, *, aside: bool = False) -> Reply:
+        """The reply to a message by its scoped id, however long it takes; `aside`: it is answered at once, and
+        not in the transcript. Errors: NoSuchMessage."""
+        pause = FIRST_ASK_ASIDE_S if aside else FIRST_ASK_S
+        with self._listen(key, scoped) as ended:
+            while not ended.done():
+                await asyncio.wait({ended}, timeout=pause)
+                asking = asyncio.create_task(self._ask(key, scoped))
+                try:
+                    await asyncio.wait({ended, asking}, return_when=asyncio.FIRST_COMPLETED)
+                    if asking.done() and (reply := asking.result()) is not None:
+                        return reply
+                finally:
+                    asking.cancel()
+                pause = min(pause * 2, MOST_ASK_S)
+            turn = ended.result()
+        found = await asyncio.to_thread(self._of_turn, key, turn)
+        return found or await self.reply(key, scoped)  # the transcript was replaced in this very moment
+
+    @contextmanager
+    def _listen(self, key: str, scoped: str) -> Generator["asyncio.Future[str]"]:
+        """A future of the turn that has answered the message, as the transcript says."""
+        listening = self._listening.setdefault(key, _Listening(Tail(self._volume, key)))
+        waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        listening.waiting[scoped].append(waiter)
+        listening.since = time.monotonic()
+        listening.news.set()
+        if listening.task is None:
+            listening.task = asyncio.create_task(self._look(key, listening))
+        try:
+            yield waiter
+        finally:
+            listening.waiting[scoped].remove(waiter)
+            if not listening.waiting[scoped]:
+                del listening.waiting[scoped]
+            if not listening.waiting:
+                listening.task.cancel()
+                del self._listening[key]
+                self._growth.forget(self._volume.path_of(key))
+
+    async def _look(self, key: str, listening: _Listening) -> None:
+        loop, folder = asyncio.get_running_loop(), self._volume.path_of(key)
         while True:
-            record = await self._ask_workflow(key, scoped)
-            if record is not None and record.outcome not in (ROLLED_OVER, UNKNOWN, PENDING):
-                return await self._with_text(key, record)
-            if record is None or record.outcome == UNKNOWN:
-                found = await asyncio.to_thread(self._from_transcript, key, scoped)
-                if found is not None:
-                    return found
-                if record is not None or not await self._lives(key):
-                    raise NoSuchMessage(f"session {key!r} has never seen this message")
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 1.0)
+            watched = self._growth.watch(folder, listening.news)
+            listening.news.clear()
+            with suppress(OSError, ValueError):  # the volume is away, or a link was planted: the query answers
+                look = loop.run_in_executor(self._threads, listening.tail.look, tuple(listening.waiting))
+                listening.tell(await look)
+            least, most = LOOK_WATCHED_S if watched else LOOK_S
+            pause = min(max((time.monotonic() - listening.since) / PATIENCE, least), most)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(listening.news.wait(), pause)
+
+    async def _ask(self, key: str, scoped: str) -> Reply | None:
+        """The reply as the session knows it; None while it works on it. Errors: NoSuchMessage."""
+        record = await self._ask_workflow(key, scoped)
+        if record is not None and record.outcome == PENDING:
+            if record.turn and key in self._listening:
+                self._listening[key].tail.takes(scoped, record.turn)
+            return None
+        if record is not None and record.outcome not in (ROLLED_OVER, UNKNOWN):
+            return await self._with_text(key, record)
+        turn = await asyncio.to_thread(turn_of, self._volume, key, scoped)
+        found = await asyncio.to_thread(self._of_turn, key, turn) if turn else None
+        if found is None and ((record is not None and record.outcome == UNKNOWN) or not await self._lives(key)):
+            raise NoSuchMessage(f"session {key!r} has never seen this message")
+        return found
 
     async def _ask_workflow(self, key: str, scoped: str) -> ReplyRecord | None:
-        """What the session says of a message; None when it does not live, or has just rolled over."""
-        handle = self._temporal.get_workflow_handle(workflow_id(key))
-        slots = self._slots[key]
-        if slots.locked():
-            return await self._poll(key, scoped)
-        async with slots:
-            try:
-                return from_wire(ReplyRecord, await handle.execute_update("await_reply", scoped))
-            except WorkflowUpdateFailedError:
-                return None
-            except WorkflowUpdateRPCTimeoutOrCancelledError:
-                _let_cancel_through()  # the SDK makes one error of a time-out and of our own cancel
-                return None
-            except RPCError as error:
-                _let_cancel_through()
-                if error.status == RPCStatusCode.NOT_FOUND:
-                    return None
-                if error.status in (RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.FAILED_PRECONDITION):
-                    return await self._poll(key, scoped)
-                if error.status in (
-                    RPCStatusCode.UNAVAILABLE,
-                    RPCStatusCode.DEADLINE_EXCEEDED,
-                    RPCStatusCode.CANCELLED,
-                ):
-                    return NOT_YET  # Temporal restarts: ask again
-                raise
-
-    async def _poll(self, key: str, scoped: str) -> ReplyRecord | None:
-        """Many waiters on one session must not be many updates in flight: the rest polls a query."""
+        """What the session says of a message; None when there is none. No answer, as when Temporal or the
+        workers restart, is `pending`: the transcript may tell meanwhile."""
         handle = self._temporal.get_workflow_handle(workflow_id(key))
         try:
             async with asyncio.timeout(QUERY_TIMEOUT_S):
                 return from_wire(ReplyRecord, await handle.query("reply", scoped))
-        except (TimeoutError, WorkflowQueryFailedError, RPCError):
+        except (TimeoutError, WorkflowQueryFailedError):
             return NOT_YET
+        except RPCError as error:
+            if error.status in REFUSED:
+                raise
+            return None if error.status == RPCStatusCode.NOT_FOUND else NOT_YET
 
     async def _lives(self, key: str) -> bool:
         try:
@@ -110,10 +163,9 @@ class Waiter:
                 await asyncio.sleep(0.1)
         return Reply(record.outcome, text, record.turn, record.n, record.error_id)
 
-    def _from_transcript(self, key: str, scoped: str) -> Reply | None:
-        turn = turn_of(self._volume, key, scoped)
-        found = reply_of(self._volume, key, turn) if turn else None
-        if found is None or turn is None:
+    def _of_turn(self, key: str, turn: str) -> Reply | None:
+        found = reply_of(self._volume, key, turn)
+        if found is None:
             return None
         text, ended = found
         return Reply(
@@ -123,10 +175,3 @@ class Waiter:
             int(ended.get("n", 0)),
             str(ended.get("error_id", "")),
         )
-
-
-def _let_cancel_through() -> None:
-    """Errors: CancelledError, when this task is being cancelled (a time-out around it, Ctrl-C)."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -101,7 +101,7 @@ def history(
 
 
 async def _follow(settings: Settings, session: str, as_json: bool) -> None:
-    from agent_session.client import follow
+    from agent_session.follow import follow
     from agent_session.transcript.volume import Volume
 
     async for raw, line in follow(Volume(settings.data_dir), _key(session)):

@@ -133,7 +133,8 @@ class Handlers(SessionCore):
     @workflow.update(name="await_reply")
     async def await_reply(self, raw: RawValue) -> Wire:
         """The reply to one message, by its scoped id. Before a roll-over: `rolled_over`, ask again. An
-        id that is neither waiting nor answered: `unknown`, at once."""
+        id that is neither waiting nor answered: `unknown`, at once. Our clients do not use it any more (an
+        update that meets a lost worker can end a session: docs/decisions.md); older ones and histories do."""
         scoped = self._scoped_from(raw)
         self.updates += 1
         await workflow.wait_condition(lambda: self.rolling or self.replies.has(scoped) or not self.inbox.knows(scoped))
@@ -141,10 +142,11 @@ class Handlers(SessionCore):
 
     @workflow.query(name="reply")
     def reply(self, raw: RawValue) -> Wire:
-        """As `await_reply`, without waiting: `pending` while it runs. For many waiters on one session."""
+        """How a message was answered; `pending` while it waits or runs, and then the turn that it is in."""
         scoped = self._scoped_from(raw)
         if self.inbox.knows(scoped) and not self.replies.has(scoped):
-            return {"outcome": PENDING}
+            taken = self.turn is not None and scoped in self.turn.scoped
+            return {"outcome": PENDING, "turn": self.turn.id if self.turn is not None and taken else ""}
         return self._reply_wire(scoped)
 
     def _reply_wire(self, scoped: str) -> Wire:

@@ -1,0 +1,80 @@
+"""The end of a transcript, read on as it grows: which turn took a message in, and which turns have ended.
+
+For those who wait for an answer. What is reported stands on disk, whole: a write that is still under way, and
+may be taken back, is not (I5).
+"""
+
+import fcntl
+import os
+from collections.abc import Iterable
+
+from agent_session.transcript.lines import ENDED, EVENT, USER, decode
+from agent_session.transcript.reader import opened
+from agent_session.transcript.volume import Volume
+
+LOOK_BACK_BYTES = 16 * 1024  #: where the first look begins, before the end
+KEPT = 1_000  #: messages and turns that are remembered
+
+
+class Tail:
+    """Of one session. Not for two threads at once."""
+
+    def __init__(self, volume: Volume, key: str) -> None:
+        self._volume, self._key = volume, key
+        self._forget()
+
+    def look(self, scoped_ids: Iterable[str]) -> dict[str, str]:
+        """Read what is new; return those of the messages whose turn has ended, each with its turn. Errors:
+        OSError, VolumeUnavailable; a transcript that does not exist yet holds nothing."""
+        try:
+            with opened(self._volume, self._key) as descriptor:
+                self._read_on(descriptor)
+                ended = {one: self._taken[one] for one in scoped_ids if self._taken.get(one) in self._ended}
+                return ended if ended and self._stands(descriptor) else {}
+        except FileNotFoundError:
+            return {}
+
+    def takes(self, scoped: str, turn: str) -> None:
+        """The turn that has taken a message in, learnt elsewhere: its line may be far back."""
+        self._taken.setdefault(scoped, turn)
+
+    def _forget(self) -> None:
+        self._position = -1
+        self._taken: dict[str, str] = {}
+        self._ended: dict[str, None] = {}
+
+    def _read_on(self, descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        if size < self._position:  # an older copy was restored, or a write was taken back
+            self._forget()
+        if self._position < 0:
+            self._position = max(0, size - LOOK_BACK_BYTES)
+        data = os.pread(descriptor, size - self._position, self._position)
+        whole = data.rfind(b"\n") + 1  # a torn last line is left for the next look
+        self._position += whole
+        for raw in data[:whole].splitlines():
+            self._note(raw)
+        for kept in (self._taken, self._ended):
+            while len(kept) > KEPT:
+                del kept[next(iter(kept))]
+
+    def _note(self, raw: bytes) -> None:
+        line = decode(raw)  # None for what the first look cut in two
+        if line is None:
+            return
+        if line.get("role") == USER:
+            self._taken[str(line.get("id"))] = str(line.get("turn"))
+        elif line.get("role") == EVENT and line.get("event") == ENDED:
+            self._ended[str(line.get("turn"))] = None
+
+    def _stands(self, descriptor: int) -> bool:
+        """No writer is at work, and what was read is on disk."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
+        except BlockingIOError:
+            return False
+        if os.fstat(descriptor).st_size < self._position:
+            self._forget()
+            return False
+        os.fsync(descriptor)  # its writer may have been killed between write and sync
+        return True
