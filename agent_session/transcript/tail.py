@@ -13,6 +13,7 @@ from agent_session.transcript.reader import opened
 from agent_session.transcript.volume import Volume
 
 LOOK_BACK_BYTES = 16 * 1024  #: where the first look begins, before the end
+READ_BYTES = 4 * 1024 * 1024  #: what grew by more since the last look is skipped, but for its end
 KEPT = 1_000  #: messages and turns that are remembered
 
 
@@ -32,6 +33,7 @@ class Tail:
                 ended = {one: self._taken[one] for one in scoped_ids if self._taken.get(one) in self._ended}
                 return ended if ended and self._stands(descriptor) else {}
         except FileNotFoundError:
+            self._position = 0
             return {}
 
     def takes(self, scoped: str, turn: str) -> None:
@@ -47,7 +49,7 @@ class Tail:
         size = os.fstat(descriptor).st_size
         if size < self._position:  # an older copy was restored, or a write was taken back
             self._forget()
-        if self._position < 0:
+        if self._position < 0 or size - self._position > READ_BYTES:
             self._position = max(0, size - LOOK_BACK_BYTES)
         data = os.pread(descriptor, size - self._position, self._position)
         whole = data.rfind(b"\n") + 1  # a torn last line is left for the next look
