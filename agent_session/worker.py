@@ -25,7 +25,7 @@ from agent_session.activities.session_activities import SessionActivities
 from agent_session.operations import Services
 from agent_session.settings import BadSettings, Settings
 from agent_session.transcript.volume import Volume
-from agent_session.workflows.session import AgentSessionWorkflow, AgentTurnWorkflow
+from agent_session.workflows.session import PASSED_THROUGH, AgentSessionWorkflow, AgentTurnWorkflow
 
 SECOND = timedelta(seconds=1)
 STICKY = timedelta(seconds=0.5)
@@ -64,7 +64,7 @@ async def require_search_attribute(client: Client) -> None:
 def session_worker(client: Client, services: Services) -> Worker:
     """The worker of the session task queue."""
     settings = services.settings
-    restrictions = SandboxRestrictions.default.with_passthrough_modules("agent_session.domain")
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
     return Worker(
         client,
         task_queue=settings.task_queue,
