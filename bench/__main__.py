@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help=f"fail on a repeated regression against {BASELINE.name}")
     given = parser.parse_args()
     if given.check and not BASELINE.exists():
-        parser.error(f"there is no {BASELINE}: make one with python -m bench --json {BASELINE}")
+        parser.error(f"there is no {BASELINE}: make one with python -m bench --quick --json {BASELINE}")
     return given
 
 

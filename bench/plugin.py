@@ -2,8 +2,8 @@
 
 The worker finds them through entry points (`world.py` writes the metadata into a folder on its path). The
 words of a message say what the model does: `say`, `par 3 100` (three calls in one step, 100 bytes each),
-`seq 3 100` (three steps of one call), `stream 20` (tokens), `hold` (a call that never ends by itself).
-Must not do work: what it does counts against the product.
+`seq 3 100` (three steps of one call), `stream 20` (tokens), `hold` (a call that never ends by itself),
+`think 250` (an answer after so many milliseconds). Must not do work: what it does counts against the product.
 """
 
 import asyncio
@@ -40,6 +40,8 @@ class BenchModel:
                 return ModelAnswer("", [RequestedCall("bench_out", f'{{"size":{size},"n":{n}}}') for n in range(many)])
         if verb == "hold" and prompt.step == 1:
             return ModelAnswer("", [RequestedCall("bench_hold", "{}")])
+        if verb == "think":
+            await asyncio.sleep(given[0] / 1e3)
         for _ in range(given[0] if verb == "stream" else 1):
             on_text(f"{time.monotonic_ns()} ")
             await asyncio.sleep(0.005 if verb == "stream" else 0)

@@ -13,6 +13,7 @@ from bench.world import Sides, Worker, World, fresh
 
 GOAL_AT, GOAL = 50, 0.8
 TWO_WORKERS_GOAL = 1.6
+THINKS_MS, SLOTS = 250, 3  #: a model as slow, and workers as small, that the server is not the limit
 LONGEST_S, QUICK_S = 15.0, 4.0  #: of one round of one side; no turn begins later
 
 Turn = Callable[[str], Awaitable[object]]
@@ -98,7 +99,8 @@ async def measure(world: World, quick: bool) -> list[Metric]:
         for sessions, count in sizes.items():
             ours, floor = await compare(both, world, sessions, count, longest_s)
             found += _metrics(f"{sessions}_sessions", ours, floor, GOAL if sessions == GOAL_AT else None)
-    return found + await _two_workers(world, 100 if quick else 400, longest_s)
+    found += await _two_workers(world, 100 if quick else 400, longest_s)
+    return [*found, await _two_workers_that_wait(world, longest_s)]
 
 
 async def _two_workers(world: World, count: int, longest_s: float) -> list[Metric]:
@@ -122,3 +124,20 @@ async def _two_workers(world: World, count: int, longest_s: float) -> list[Metri
             TWO_WORKERS_GOAL, "value", note,
         ),
     ]  # fmt: skip
+
+
+async def _two_workers_that_wait(world: World, longest_s: float) -> Metric:
+    """One worker and two where the model's time is what a turn takes, as it is in life, and a worker's slots are
+    full."""
+    rates: list[float] = []
+    for workers in (1, 2):
+        async with world.sides(ours=workers, floors=0, WORKER__CONCURRENT_ACTIVITIES=str(SLOTS)) as both:
+            keys = [fresh() for _ in range(GOAL_AT)]
+            await run_turns(both.turn, keys, GOAL_AT)
+            began = time.perf_counter()
+            done = await run_turns(lambda key, at=both: at.turn(key, f"think {THINKS_MS}"), keys, 10_000, longest_s)
+            rates.append(done / (time.perf_counter() - began))
+    note = f"{rates[0]:.1f} and {rates[1]:.1f} turns/s; a model of {THINKS_MS} ms, {SLOTS} steps at once a worker"
+    return Metric(
+        "throughput.second_worker_gain_slow_model", rates[1] / rates[0], "x", None, HIGHER, TWO_WORKERS_GOAL, note=note
+    )
