@@ -9,11 +9,41 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from agent_session.domain.ids import call_id
 from agent_session.domain.limits import TAIL_LINES
-from agent_session.transcript.lines import ENDED, EVENT, USER, Line, decode, key_of
+from agent_session.transcript.lines import ASSISTANT, ENDED, EVENT, GAP, TOOL, USER, Line, calls_of, decode, key_of
 
 BLOCK_BYTES = 64 * 1024
 CHECK_BYTES = 64
+TURNS_KEPT = 2  #: one that is open, and one that follows it
+
+
+@dataclass
+class TurnSoFar:
+    """What the lines of one turn say together, so that a step costs the same after a thousand steps."""
+
+    n: int = 0
+    words: Line | None = None  #: the first message that it took in, without its text
+    gap: tuple[int, int] | None = None
+    usage: dict[str, int] = field(default_factory=lambda: dict[str, int]())
+    asked: dict[str, Line] = field(default_factory=lambda: dict[str, Line]())  #: calls without a result, by id
+
+    def add(self, line: Line) -> None:
+        self.n = self.n or int(line.get("n", 0))
+        role = line.get("role")
+        if role == USER and self.words is None:
+            self.words = {name: value for name, value in line.items() if name != "content"}
+        elif role == ASSISTANT:
+            usage: dict[str, int] = line.get("usage") or {}
+            for name, value in usage.items():
+                self.usage[name] = self.usage.get(name, 0) + int(value)
+            for at, call in enumerate(calls_of(line)):
+                name = str(call.get("id") or call_id(str(line.get("turn")), int(line.get("step", 0)), at))
+                self.asked[name] = {name: value for name, value in call.items() if name != "args"}
+        elif role == TOOL:
+            self.asked.pop(str(line.get("call")), None)
+        elif role == EVENT and line.get("event") == GAP:
+            self.gap = int(line["from"]), int(line["to"])
 
 
 @dataclass
@@ -28,6 +58,7 @@ class Index:
     entries: deque[tuple[str, str, int, int]] = field(default_factory=lambda: deque[tuple[str, str, int, int]]())
     places: dict[str, tuple[int, int]] = field(default_factory=lambda: dict[str, tuple[int, int]]())
     said: dict[str, str] = field(default_factory=lambda: dict[str, str]())  #: scoped id -> turn
+    turns: dict[str, TurnSoFar] = field(default_factory=lambda: dict[str, TurnSoFar]())  #: the last few
     bad: int = 0  #: lines skipped because they are not JSON objects
     last_bytes: bytes = b""  #: the end of the last line, to notice that the file was replaced
 
@@ -39,6 +70,7 @@ class Index:
         self.n = max(self.n, int(line.get("n", 0)))
         turn, key = str(line.get("turn", "")), key_of(line)
         self.entries.append((key, turn, offset, len(raw)))
+        self._turn(turn).add(line)
         self.places[key] = (offset, len(raw))
         if line.get("role") == USER:
             self.said[str(line.get("id"))] = turn
@@ -57,8 +89,11 @@ class Index:
             if key.startswith("u/") and self.said.get(key.rsplit("/", 1)[1]) == turn:
                 self.said.pop(key.rsplit("/", 1)[1], None)
 
-    def of_turn(self, turn: str) -> list[tuple[int, int]]:
-        return [(offset, length) for _, owner, offset, length in self.entries if owner == turn]
+    def _turn(self, turn: str) -> TurnSoFar:
+        found = self.turns.setdefault(turn, TurnSoFar())
+        while len(self.turns) > TURNS_KEPT:
+            del self.turns[next(one for one in self.turns if one not in (turn, self.open_turn))]
+        return found
 
 
 def refresh(index: Index, descriptor: int) -> Index:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent_session.paths import open_regular
-from agent_session.transcript.index import Index, refresh, whole_size
+from agent_session.transcript.index import Index, TurnSoFar, refresh, whole_size
 from agent_session.transcript.lines import Line, decode, encode
 from agent_session.transcript.volume import Volume, VolumeUnavailable
 
@@ -63,9 +63,9 @@ class View:
         place = self.index.places.get(key)
         return self._line(*place) if place else None
 
-    def lines_of(self, turn: str) -> list[Line]:
-        lines = (self._line(*place) for place in self.index.of_turn(turn))
-        return [line for line in lines if line is not None]
+    def turn(self, turn: str) -> TurnSoFar:
+        """What the turn's lines say together; nothing for one that has none."""
+        return self.index.turns.get(turn) or TurnSoFar()
 
     def append(self, line: Line, n: int) -> None:
         """Put the line behind the last one, to be written when the plans are through."""

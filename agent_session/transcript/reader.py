@@ -52,13 +52,13 @@ def read_all(volume: Volume, key: str, offset: int = 0) -> Iterator[tuple[int, b
                 yield position, raw, decode(raw) or BadLine(number, position - len(raw))
 
 
-def progress(volume: Volume, key: str, turn: str) -> tuple[int, bool]:
-    """The number of the last line, 0 when there is no transcript yet, and whether the turn, if it stands
-    at the end, has noted a gap. Errors: VolumeUnavailable."""
+def progress(volume: Volume, key: str, turn: str, after_seq: int) -> tuple[int, bool]:
+    """The number of the last line, 0 when there is no transcript yet; and, where that is less than `after_seq`,
+    whether the turn, if it stands at the end, has noted a gap. Errors: VolumeUnavailable."""
     seq = 0
     for line in backwards(volume, key):
         seq = seq or int(line["seq"])
-        if line.get("turn") != turn:
+        if seq >= after_seq or line.get("turn") != turn:
             break
         if line.get("event") == GAP:
             return seq, True

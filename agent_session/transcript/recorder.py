@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from agent_session.domain.ids import call_id
 from agent_session.domain.limits import INLINE_RESULT_BYTES
 from agent_session.paths import write_whole
 from agent_session.transcript import lines as L
@@ -78,6 +77,7 @@ class JsonlRecorder:
         self._catch_up_s = catch_up_s
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="transcript")
         self._logs: dict[str, TranscriptLog] = {}
+        self._speakers: dict[str, str] = {}  #: turn -> principal, of turns that took a step here
 
     async def catch_up(self, key: str, turn: str, after_seq: int) -> int:
         """Wait until the transcript reaches `after_seq`, as it may lag on NFS. Returns its last line:
@@ -85,7 +85,7 @@ class JsonlRecorder:
         more. Errors: VolumeUnavailable."""
         loop, deadline, pause = asyncio.get_running_loop(), time.monotonic() + self._catch_up_s, 0.05
         while True:
-            seq, gap_noted = await loop.run_in_executor(self._pool, progress, self.volume, key, turn)
+            seq, gap_noted = await loop.run_in_executor(self._pool, progress, self.volume, key, turn, after_seq)
             if seq >= after_seq or gap_noted or time.monotonic() > deadline:
                 return seq
             await asyncio.sleep(pause)
@@ -103,7 +103,12 @@ class JsonlRecorder:
     ) -> Opened:
         """Write the person's words, behind `notes` (events) and whatever an earlier step left open, unless it
         stands there."""
-        return await self._append(key, lambda view: _open_step(view, turn, step, words, proof, gap, notes), proof)
+        opened = await self._append(key, lambda view: _open_step(view, turn, step, words, proof, gap, notes), proof)
+        if opened.principal:
+            self._speakers[turn] = opened.principal
+            while len(self._speakers) > LOGS_KEPT:
+                del self._speakers[next(iter(self._speakers))]
+        return opened
 
     async def answer(
         self, key: str, turn: str, answer: Line, results: Sequence[Line], ended: Line | None, proof: Proof
@@ -212,7 +217,8 @@ class JsonlRecorder:
                     found = str(line.get("principal", ""))
             return found
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, find)
+        known = self._speakers.get(turn)
+        return known or await asyncio.get_running_loop().run_in_executor(self._pool, find)
 
     async def find_call(self, key: str, turn: str, step: int, index: int) -> tuple[Line, Line | None]:
         """A recorded tool call, and its result if there is one. Errors: UnknownTurn."""
@@ -273,30 +279,25 @@ def _open_step(
     fresh = [one for one in words if one.scoped not in earlier]
     if words and not fresh and step == 1:
         return Opened(n=view.index.n, seq=view.index.seq, earlier=tuple(earlier.values()))
-    if not fresh and not any(line.get("role") == L.USER for line in view.lines_of(turn)):
+    if not fresh and view.turn(turn).words is None:
         raise UnknownTurn(f"nobody's words opened {turn} in this transcript")
     n = _fence(view, turn, proof)
-    if gap is not None and not any(line.get("event") == L.GAP for line in view.lines_of(turn)):
+    if gap is not None and view.turn(turn).gap is None:
         view.append(L.event_line(turn, L.GAP, **{"from": gap[0], "to": gap[1]}), n)
     _settle_calls(view, turn, "failed", n)
     _write_notes(view, notes, n)
     _write_words(view, turn, fresh, n)
-    own = view.lines_of(turn)
-    lost = [line for line in own if line.get("event") == L.GAP]
-    noted = (int(lost[0]["from"]), int(lost[0]["to"])) if lost else None
-    first = next(line for line in own if line.get("role") == L.USER)
-    grants, principal = tuple(first.get("grants") or ()), str(first.get("principal", ""))
-    place = str(first.get("reply_address", ""))
-    spent = add_usage(*(cast(dict[str, int], line.get("usage") or {}) for line in own))
+    so_far = view.turn(turn)
+    first = so_far.words or {}
     return Opened(
         n=n,
         seq=view.index.seq,
         earlier=tuple(earlier.values()),
-        gap=noted,
-        grants=grants,
-        principal=principal,
-        place=place,
-        spent=spent,
+        gap=so_far.gap,
+        grants=tuple(first.get("grants") or ()),
+        principal=str(first.get("principal", "")),
+        place=str(first.get("reply_address", "")),
+        spent=dict(so_far.usage),
     )
 
 
@@ -337,8 +338,7 @@ def _end_torn_off(view: View, turn: str, answer: Line, proof: Proof) -> Line | N
 
 
 def _number_of(view: View, turn: str) -> int:
-    own = view.lines_of(turn)
-    return int(own[0].get("n", 0)) if own else view.index.n + 1
+    return view.turn(turn).n or view.index.n + 1
 
 
 def _answered_before(view: View, turn: str, words: Sequence[Words]) -> dict[str, str]:
@@ -368,14 +368,10 @@ def _write_words(view: View, turn: str, words: Sequence[Words], n: int) -> None:
 
 def _settle_calls(view: View, turn: str, outcome: str, n: int) -> None:
     """Every call of the turn that has no result gets its one result now (I5)."""
-    for line in view.lines_of(turn):
-        for index, call in enumerate(L.calls_of(line)):
-            name = str(call.get("id") or call_id(turn, int(line.get("step", 0)), index))
-            if view.has(L.result_key(name)):
-                continue
-            surely_not = _surely_not_run(view, call, name)
-            word = "cancelled" if outcome == "cancelled" and surely_not else "interrupted"
-            view.append(L.result_line(turn, name, word, NOT_RUN_TEXT if surely_not else INTERRUPTED_TEXT), n)
+    for name, call in list(view.turn(turn).asked.items()):
+        surely_not = _surely_not_run(view, call, name)
+        word = "cancelled" if outcome == "cancelled" and surely_not else "interrupted"
+        view.append(L.result_line(turn, name, word, NOT_RUN_TEXT if surely_not else INTERRUPTED_TEXT), n)
 
 
 def _surely_not_run(view: View, call: Line, name: str) -> bool:

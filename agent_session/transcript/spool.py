@@ -6,7 +6,7 @@ import re
 
 from agent_session.domain.limits import SPOOL_BYTES
 from agent_session.paths import UnsafePath, read_regular, write_whole
-from agent_session.transcript.volume import Volume
+from agent_session.transcript.volume import Volume, VolumeUnavailable
 
 FOLDER = "spool"
 REFERENCE = re.compile(r"[0-9a-f]{64}\Z")
@@ -21,8 +21,13 @@ def put(volume: Volume, key: str, data: bytes) -> str:
     if len(data) > SPOOL_BYTES:
         raise ValueError(f"{len(data)} bytes are too many for one message: the limit is {SPOOL_BYTES}")
     ref = hashlib.sha256(data).hexdigest()
-    with volume.session_folder(key, FOLDER, create=True) as handle:
-        write_whole(handle, ref, data, mode=0o600)
+    try:
+        with volume.session_folder(key, FOLDER, create=True) as handle:
+            write_whole(handle, ref, data, mode=0o600)
+    except VolumeUnavailable:
+        raise
+    except OSError as error:  # full, or read-only
+        raise VolumeUnavailable(f"{volume.root} cannot be written: {error.strerror}") from error
     return ref
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_session.transcript import lines as L
@@ -74,6 +74,7 @@ def test_a_message_is_answered_when_its_turn_has_ended() -> None:
     assert (nothing_yet, open_still, tail.look(["m", "other"])) == ({}, {}, {"m": TURN})
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.lists(st.integers(0, 2_000), max_size=12))
 def test_every_end_is_seen_however_the_bytes_arrive(turns: int, cuts: list[int]) -> None:
     volume = new_volume()

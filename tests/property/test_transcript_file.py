@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,3 +149,54 @@ def test_reading_a_window_costs_the_window_and_not_the_file() -> None:
     began = time.process_time()
     assert window(volume, "k", 2_000, "t-none")
     assert time.process_time() - began < 0.2
+
+
+async def _write_step(recorder: JsonlRecorder, turn: str, step: int, output: str) -> None:
+    call = f"{turn}-{step}-0"
+    asked = {"id": call, "name": "read_file", "args": "{}", "verdict": "run", "effects": "none"}
+    line = {
+        "turn": turn,
+        "role": "assistant",
+        "step": step,
+        "content": "",
+        "tool_calls": [asked],
+        "usage": {"input_tokens": 1},
+    }
+    await recorder.open_step("k", turn, step, [Words("m", "go")] if step == 1 else [], PROVEN)
+    await recorder.answer("k", turn, line, [], None, PROVEN)
+    await recorder.result("k", turn, L.result_line(turn, call, "ok", output), PROVEN)
+
+
+async def test_a_step_reads_as_little_after_300_steps_as_after_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder, read = JsonlRecorder(new_volume()), [0]
+    pread = os.pread
+
+    def counted(descriptor: int, size: int, offset: int) -> bytes:
+        data = pread(descriptor, size, offset)
+        read[0] += len(data)
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    taken: dict[int, int] = {}
+    for step in range(1, 301):
+        read[0] = 0
+        await _write_step(recorder, "t-1", step, "x" * 2_000)
+        taken[step] = read[0]
+    opened = await recorder.open_step("k", "t-1", 301, [], PROVEN)
+    assert taken[300] <= taken[3] + 100
+    assert opened.spent == {"input_tokens": 300}
+
+
+async def test_calls_without_a_result_get_one_wherever_they_stand() -> None:
+    """Also after another process has read the transcript from its end."""
+    volume = new_volume()
+    turn, names = "t-1", ["t-1-1-0", "t-1-1-1", "t-1-1-2"]
+    first = JsonlRecorder(volume)
+    await first.open_step("k", turn, 1, [Words("m", "go")], PROVEN)
+    await first.answer("k", turn, answer(turn, calls=3), [], None, PROVEN)
+    await first.result("k", turn, L.result_line(turn, names[1], "ok", "out"), PROVEN)
+    opened = await JsonlRecorder(volume).open_step("k", turn, 2, [], PROVEN)
+    outcomes = {line["call"]: line["outcome"] for line in lines(volume) if line["role"] == "tool"}
+    assert outcomes == {names[0]: "interrupted", names[1]: "ok", names[2]: "interrupted"}
+    assert opened.n == 1
+    assert opened.answer is None
