@@ -65,6 +65,11 @@ class OpenTurn:
     chosen: bool = False  #: `choice` is new with it
     told: bool = False  #: waiters and channel have the outcome already; only the transcript waits
 
+    @property
+    def is_background(self) -> bool:
+        """Nobody waits for it: a heartbeat, a schedule."""
+        return self.place is not None and self.place.is_background
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepAnswer:

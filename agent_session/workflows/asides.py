@@ -62,7 +62,7 @@ class Asides(Background):
     def _meets_a_wait(self, message: InboundMessage) -> bool:
         """Somebody speaks while a person's turn waits for a decision. A background turn makes way instead."""
         turn = self.turn
-        mine = turn is not None and turn.place is not None and not turn.place.is_background
+        mine = turn is not None and turn.place is not None and not turn.is_background
         return mine and self.waits_for_a_person() and message.kind == PERSON and message.mode != INTERRUPT
 
     def start_asides(self) -> None:

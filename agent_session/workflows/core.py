@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import Priority, RetryPolicy, SearchAttributeKey
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.domain.ids import key_of_workflow
@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
 NEEDS = SearchAttributeKey.for_keyword("AgentSessionNeeds")
 NEEDS_APPROVAL, NEEDS_FAILED = "approval", "failed"
 
+BEHIND_PEOPLE = Priority(priority_key=5)  #: of 1 to 5; 3 is what is not said
 LOST_WORKER_RETRY_S = 0.2
 VOLUME_RETRY_S = 5.0
 
@@ -116,9 +117,11 @@ class SessionCore:
         summary: str | None = None,
         attempts: int = 0,
         queue: str = "",
+        background: bool = False,
     ) -> Any:
         """Run an activity; a cancel waits for its end (I5). 0.2 s is for lost workers: faults ask for
-        their own delay. `attempts` 0: no limit, the activity itself says when to stop."""
+        their own delay. `attempts` 0: no limit, the activity itself says when to stop. `background`: in the
+        task queue it goes behind what people wait for."""
         return await workflow.execute_activity(
             name,
             argument,
@@ -132,4 +135,5 @@ class SessionCore:
             ),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=summary,
+            priority=BEHIND_PEOPLE if background else Priority.default,
         )

@@ -73,7 +73,7 @@ class Handlers(SessionCore):
         turn = self.turn
         if turn is None or turn.place is None:
             return
-        if message.mode == INTERRUPT or (turn.place.is_background and not message.is_background):
+        if message.mode == INTERRUPT or (turn.is_background and not message.is_background):
             self.stop_turn(outcomes.INTERRUPTED)
 
     def refuse(self, message: InboundMessage, kind: str) -> None:

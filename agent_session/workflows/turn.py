@@ -105,6 +105,7 @@ class TurnTaking(Approvals):
             to_wire(step),
             timeout_s=self.options.model_timeout_s + self.options.volume_patience_s,
             summary=f"{turn.id}/{turn.step}",
+            background=turn.is_background,
         )
         return from_wire(StepAnswer, raw)
 
@@ -228,6 +229,7 @@ class TurnTaking(Approvals):
                 summary=f"{call.tool[:40]} {turn.id}/{turn.step}",
                 attempts=self.options.tool_attempts,
                 queue=call.queue,
+                background=turn.is_background,
             )
         except ActivityError as error:
             if is_cancelled_exception(error):

@@ -113,3 +113,13 @@ async def test_cancel_ends_the_turn_and_spares_the_next(service: Service) -> Non
     await service.client.cancel(key, turn)  # a late Ctrl-C, for the turn that is over
     assert (await service.client.await_reply(key, "next")).text == "fine"
     check_transcript(service.lines(key))
+
+
+async def test_steps_of_a_heartbeat_go_behind_people_in_the_task_queue(service: Service) -> None:
+    ranks: dict[str, set[int]] = {}
+    for kind in ("heartbeat", "person"):
+        key = fresh_key()
+        await service.ask(key, "run true", kind=kind)
+        scheduled = [event.activity_task_scheduled_event_attributes for event in await service.events(key)]
+        ranks[kind] = {one.priority.priority_key for one in scheduled if one.activity_id}
+    assert ranks == {"heartbeat": {5}, "person": {0}}
