@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup run test e2e losses chaos chaos-short lint types fmt check bench bench-check lock clean
+.PHONY: help setup run test e2e browser losses chaos chaos-short lint types fmt check bench bench-check lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,10 @@ test: setup ## Unit, property, replay and integration tests, against a real Temp
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 e2e: setup ## End-to-end tests: real processes, killed and paused
-	@$(BIN)/python -m pytest -q tests/e2e tests/chaos/test_checker.py tests/chaos/test_found.py --timeout 400
+	@$(BIN)/python -m pytest -q tests/e2e tests/chaos/test_checker.py --timeout 400
+
+browser: setup ## The page, in headless Chromium
+	@$(BIN)/python -m pytest -q tests/browser --timeout 200
 
 losses: setup ## The losses at a restart that peers have, one scenario each (about 3 minutes)
 	@$(BIN)/python -m pytest -q tests/chaos/test_losses_at_restart.py --timeout 400

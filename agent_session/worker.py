@@ -23,6 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from agent_session.activities.deliver import DeliverActivity, DeliversReplies
 from agent_session.activities.session_activities import SessionActivities
 from agent_session.operations import Services
+from agent_session.query_guard import GuardedRunner
 from agent_session.settings import BadSettings, Settings
 from agent_session.transcript.volume import Volume
 from agent_session.workflows.session import PASSED_THROUGH, AgentSessionWorkflow, AgentTurnWorkflow
@@ -70,7 +71,7 @@ def session_worker(client: Client, services: Services) -> Worker:
         task_queue=settings.task_queue,
         workflows=[AgentSessionWorkflow, AgentTurnWorkflow],
         activities=SessionActivities(services, client).all(),
-        workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
+        workflow_runner=GuardedRunner(SandboxedWorkflowRunner(restrictions=restrictions)),
         max_cached_workflows=settings.worker.cached_sessions,
         max_concurrent_activities=settings.worker.concurrent_activities,
         max_heartbeat_throttle_interval=SECOND,

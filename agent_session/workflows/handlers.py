@@ -133,8 +133,8 @@ class Handlers(SessionCore):
     @workflow.update(name="await_reply")
     async def await_reply(self, raw: RawValue) -> Wire:
         """The reply to one message, by its scoped id. Before a roll-over: `rolled_over`, ask again. An
-        id that is neither waiting nor answered: `unknown`, at once. Our clients do not use it any more (an
-        update that meets a lost worker can end a session: docs/decisions.md); older ones and histories do."""
+        id that is neither waiting nor answered: `unknown`, at once. Our clients read the
+        transcript instead (docs/decisions.md); older ones and histories use it."""
         scoped = self._scoped_from(raw)
         self.updates += 1
         await workflow.wait_condition(lambda: self.rolling or self.replies.has(scoped) or not self.inbox.knows(scoped))
