@@ -6,9 +6,10 @@ from contextlib import suppress
 
 from temporalio.service import RPCError
 
-from agent_session.client import Reply, SessionClient, SessionError
+from agent_session.client_types import Reply, SessionError
 from agent_session.domain.cards import card
 from agent_session.domain.status import WAITING_APPROVAL
+from agent_session.remote.sessions import Sessions
 
 LOOK_S = 1.0
 
@@ -17,7 +18,7 @@ class NeedsAPerson(SessionError):
     """A tool call waits for a person; the message says which, and how to decide."""
 
 
-async def reply_unless_it_asks(client: SessionClient, key: str, id: str, *, timeout_s: float) -> Reply:
+async def reply_unless_it_asks(client: Sessions, key: str, id: str, *, timeout_s: float) -> Reply:
     """As `await_reply`. Errors: NeedsAPerson, and those of `await_reply`."""
     calls: list[dict[str, str]] = []
     waiting = asyncio.create_task(client.await_reply(key, id, timeout_s=timeout_s))

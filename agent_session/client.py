@@ -21,6 +21,7 @@ from typing import Any, Self
 
 from temporalio.client import (
     Client,
+    WorkflowExecution,
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
@@ -30,6 +31,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from agent_session.client_types import (
+    Attachment,
     NoSuchMessage,
     NoSuchSession,
     Receipt,
@@ -51,8 +53,8 @@ from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
 from agent_session.domain.turns import REASON_BYTES, Decision
 from agent_session.domain.wire import clipped, from_wire, to_wire
+from agent_session.live.bus import live_bus
 from agent_session.live.events import LiveEvent
-from agent_session.live.watch import watch
 from agent_session.paths import write_whole
 from agent_session.settings import Settings, load_settings
 from agent_session.transcript import spool
@@ -65,19 +67,28 @@ from agent_session.waiting import QUERY_TIMEOUT_S, Waiter
 ASIDES_KEPT = 100
 TASK_TIMEOUT = timedelta(seconds=5)  #: how soon a workflow task of a lost worker is given to another
 SESSION_WORKFLOW, TURN_WORKFLOW = "AgentSessionWorkflow", "AgentTurnWorkflow"
+SESSIONS_QUERY = f"(WorkflowType = '{SESSION_WORKFLOW}' OR WorkflowType = '{TURN_WORKFLOW}')"
 
 
 class SessionClient:
     """Sends, waits, asks, lists, cancels. Safe to share between tasks."""
 
-    def __init__(self, client: Client, settings: Settings, *, channel: str = "api", principal: str = "") -> None:
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        *,
+        channel: str = "api",
+        principal: str = "",
+        waiter: Waiter | None = None,  #: one that several clients of a process share
+    ) -> None:
         self.temporal = client
         self.settings = settings
         self.volume = Volume(settings.data_dir)
         self.channel = channel
         self.principal = principal or f"local:{_user()}"
         self.grants: tuple[str, ...] = (APPROVE_GRANT, SHELL_GRANT)
-        self._waiter = Waiter(client, self.volume)
+        self._waiter = waiter or Waiter(client, self.volume)
         self._asides: dict[str, None] = {}  #: slash commands that were sent: their answer comes at once
 
     @classmethod
@@ -105,7 +116,7 @@ class SessionClient:
         kind: str = PERSON,
         sender: str = "",
         reply_address: str = "",
-        attachments: Sequence[str | Path] = (),
+        attachments: Sequence[str | Path | Attachment] = (),
         timeout_s: float = 60,
     ) -> Receipt:
         """Hand a message to the session, starting it when it does not live yet. The same `id` again, at
@@ -128,15 +139,17 @@ class SessionClient:
 
         Errors: NoSuchMessage; ReplyPending after `timeout_s` (ask again, nothing is lost).
         """
-        key = session_key(key)
         scoped = InboundMessage(id=id, channel=self.channel, principal=self.principal).scoped
+        return replace(await self.await_reply_to(key, scoped, timeout_s=timeout_s), message_id=id)
+
+    async def await_reply_to(self, key: str, scoped: str, *, timeout_s: float = 600) -> Reply:
+        """As `await_reply`, for a message of anybody, by the id that it has in the transcript."""
         try:
             async with asyncio.timeout(timeout_s):
-                reply = await self._waiter.reply(key, scoped, aside=scoped in self._asides)
-                return replace(reply, message_id=id)
+                return await self._waiter.reply(session_key(key), scoped, aside=scoped in self._asides)
         except TimeoutError:
             raise ReplyPending(
-                f"no reply to {id!r} within {timeout_s:.0f} s; it is still being worked on, ask again with the same id"
+                f"no reply within {timeout_s:.0f} s; it is still being worked on, ask again with the same id"
             ) from None
 
     async def ask(self, key: str, text: str, *, timeout_s: float = 600, **how: Any) -> Reply:
@@ -150,10 +163,12 @@ class SessionClient:
         receipt = await self.start_once(text, key)
         return await self.await_reply(receipt.session, receipt.id, timeout_s=timeout_s)
 
-    async def start_once(self, text: str, key: str = "") -> Receipt:
-        """As `run_once`, without waiting. Errors: SessionIsLive."""
+    async def start_once(
+        self, text: str, key: str = "", *, id: str = "", attachments: Sequence[str | Path | Attachment] = ()
+    ) -> Receipt:
+        """As `run_once`, without waiting. The same `id` again is the same message. Errors: SessionIsLive."""
         key = session_key(key or f"run/{uuid.uuid4().hex}")
-        message = await self._message(key, text, uuid.uuid4().hex, COLLECT, PERSON, "", "", ())
+        message = await self._message(key, text, id or uuid.uuid4().hex, COLLECT, PERSON, "", "", attachments)
         state = SessionState(key=key, inbox=CarriedInbox(head=(message,)))
         try:
             await self.temporal.start_workflow(
@@ -225,16 +240,12 @@ class SessionClient:
     async def sessions(self, *, all: bool = False, limit: int = 1000) -> list[SessionRow]:
         """Sessions that live (or all that Temporal remembers), those that need a person first, then the
         newest first."""
-        query = f"(WorkflowType = '{SESSION_WORKFLOW}' OR WorkflowType = '{TURN_WORKFLOW}')"
-        query += "" if all else " AND ExecutionStatus = 'Running'"
+        query = SESSIONS_QUERY + ("" if all else " AND ExecutionStatus = 'Running'")
         rows: dict[str, SessionRow] = {}
         async for found in self.temporal.list_workflows(query, limit=limit):
-            key = key_of_workflow(found.id)
-            needs = found.search_attributes.get("AgentSessionNeeds") or [""]
-            running = found.status == WorkflowExecutionStatus.RUNNING
-            row = SessionRow(key, found.workflow_type, running, int(found.start_time.timestamp()), str(needs[0]))
-            if key not in rows or running:
-                rows[key] = row
+            row = row_of(found)
+            if row.key not in rows or row.running:
+                rows[row.key] = row
         return sorted(rows.values(), key=lambda row: (row.needs == "", not row.running, -row.started_s))
 
     def history(self, key: str) -> Iterator[Line | BadLine]:
@@ -249,9 +260,9 @@ class SessionClient:
         self, key: str, ready: asyncio.Event | None = None, *, replay: bool = False
     ) -> AsyncGenerator[LiveEvent]:
         """Live progress of a session from now on: tokens, tools, retries; with `replay`, what the running turn
-        has shown so far comes first. Never durable; it needs the `up` of this data directory. `ready` is set
-        once nothing more can be missed. Errors: OSError."""
-        return watch(self.settings.data_dir, session_key(key), ready, replay=replay)
+        has shown so far comes first. Never durable; it needs the `up` of this data directory, or `live.url`. `ready`
+        is set once nothing more can be missed. Errors: OSError, BadSettings."""
+        return live_bus(self.settings).watch(session_key(key), ready, replay=replay)
 
     def use_workspace(self, key: str, path: Path) -> None:
         """Let the session's tools work in this folder from now on. Errors: ValueError for one that holds the
@@ -276,14 +287,14 @@ class SessionClient:
         kind: str,
         sender: str,
         reply_address: str,
-        attachments: Sequence[str | Path],
+        attachments: Sequence[str | Path | Attachment],
     ) -> InboundMessage:
         if mode not in MODES:
             raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}")
         if not text.strip() and not attachments:
             raise ValueError("the message is empty: give it a text")
         text = text.encode("utf-8", "replace").decode()
-        stored = [await asyncio.to_thread(self._attach, key, Path(path)) for path in attachments]
+        stored = [one if isinstance(one, Attachment) else await self._attach_file(key, one) for one in attachments]
         message = InboundMessage(
             id=message_id(id),
             channel=self.channel,
@@ -294,7 +305,7 @@ class SessionClient:
             reply_address=reply_address,
             kind=kind,
             mode=mode,
-            attachments=tuple(stored),
+            attachments=tuple(one.wire for one in stored),
         )
         secret = self.volume.signing_key(self.settings.mac_key_file)
         signed = sign_message(secret, key, message)
@@ -305,10 +316,15 @@ class SessionClient:
             raise ValueError("the message has too many attachments, or their names are too long: send fewer")
         return signed
 
-    def _attach(self, key: str, path: Path) -> str:
-        data = path.read_bytes()
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return f"{spool.put(self.volume, key, data)} {len(data)} {kind} {path.name[:200]}"
+    async def attach(self, key: str, data: bytes, name: str, kind: str = "") -> Attachment:
+        """Put a file into the session's spool, to be sent with a message. Limit: 64 MiB. Errors: ValueError,
+        VolumeUnavailable."""
+        kind = kind or mimetypes.guess_type(name)[0] or "application/octet-stream"
+        ref = await asyncio.to_thread(spool.put, self.volume, session_key(key), data)
+        return Attachment(ref, len(data), kind, name[:200])
+
+    async def _attach_file(self, key: str, path: str | Path) -> Attachment:
+        return await self.attach(key, await asyncio.to_thread(Path(path).read_bytes), Path(path).name)
 
     async def _signal(self, key: str, message: InboundMessage, timeout_s: float) -> None:
         """Signal-with-start: atomic, no check-then-start race."""
@@ -360,6 +376,15 @@ __all__ = [
     "SessionIsLive",
     "SessionRow",
 ]
+
+
+def row_of(found: WorkflowExecution) -> SessionRow:
+    """A session as Temporal's visibility lists it."""
+    needs = found.search_attributes.get("AgentSessionNeeds") or [""]
+    running = found.status == WorkflowExecutionStatus.RUNNING
+    return SessionRow(
+        key_of_workflow(found.id), found.workflow_type, running, int(found.start_time.timestamp()), str(needs[0])
+    )
 
 
 def _is_busy(error: RPCError) -> bool:

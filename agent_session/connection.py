@@ -4,11 +4,15 @@ profile file, then the `up` that owns this data directory.
 
 import os
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
@@ -71,6 +75,23 @@ async def connect(settings: Settings, address: str = "", *, identity: str = "", 
         )
     except (RPCError, RuntimeError, OSError) as error:
         raise Unreachable(f"Temporal at {target} cannot be reached: {_first_line(error)}") from None
+
+
+async def pollers(client: Client, task_queue: str, *, within_s: float = 300) -> list[str]:
+    """Identities that poll a task queue for workflow tasks, as the server saw them lately; none when it does not
+    answer. A poll lasts a minute, so one that has died is seen as long."""
+    try:
+        found = await client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=client.namespace,
+                task_queue=TaskQueue(name=task_queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            )
+        )
+    except RPCError:
+        return []
+    now = datetime.now(UTC).timestamp()
+    return [one.identity for one in found.pollers if now - one.last_access_time.ToSeconds() < within_s]
 
 
 @cache

@@ -6,6 +6,7 @@ unknown key or a bad value is one `BadSettings` that names key, value and origin
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 PREFIX = "AGENT_SESSION_"
 CONFIG_FILE = "config.toml"
+PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
 
 
 class BadSettings(Exception):
@@ -128,10 +130,34 @@ class WorkerSettings(Part):
     heartbeat_timeout_s: int = Field(default=4, ge=2)
     graceful_stop_s: float = Field(default=5.0, ge=0)
     concurrent_activities: int = Field(default=200, ge=1)
-    cached_sessions: int = Field(default=500, ge=0)
+    cached_sessions: int = Field(default=1_000, ge=0)  #: about 110 KB each
     deployment: str = ""  #: Temporal worker deployment name; empty: no worker versioning
     build_id: str = ""
     identity: str = ""  #: shown in Temporal's UI; empty: process id and host
+
+
+class GatewaySettings(Part):
+    """HTTP. `url`, `token`, `token_file`, `tls_fingerprint` and `allow_plain_http` are also what client commands
+    use to reach a gateway elsewhere."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=18790, ge=0, le=65535)  #: 0: any free one
+    token: SecretStr = SecretStr("")  #: one token with every right; empty: that of `token_file`, or of `up`
+    token_file: Path | None = None  #: one token, or named ones with scopes and prefixes; read again when it changes
+    hosts: Names = ()  #: names by which it may be asked for, beside loopback
+    max_body_bytes: int = Field(default=72 * 1024 * 1024, ge=64 * 1024)
+    trusted_proxies: Names = ()  #: addresses or networks whose identity header counts
+    proxy_secret: SecretStr = SecretStr("")  #: that they send as X-Proxy-Secret; without one no proxy is trusted
+    proxy_user_header: str = "X-Forwarded-User"
+    proxy_scopes: Names = ("read", "send")
+    proxy_prefixes: Names = ()  #: sessions that such people reach beside their own
+    url: str = ""  #: of the gateway that commands talk to, instead of Temporal
+    tls_fingerprint: str = ""  #: sha256 of that gateway's certificate, in hex
+    allow_plain_http: bool = False  #: send the token in clear to another machine
+
+
+class LiveSettings(Part):
+    url: SecretStr = SecretStr("")  #: `redis://…`: progress for watchers of other machines; empty: this machine only
 
 
 class LogSettings(Part):
@@ -149,7 +175,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
     )
-    toml: ClassVar[dict[str, Any]] = {}
+    toml: ClassVar[dict[str, Any]] = {}  #: as config.toml has it
+    flags: ClassVar[dict[str, Any]] = {}  #: as the command line has it
 
     data_dir: Path = Field(default_factory=lambda: default_data_dir())
     mac_key_file: Path | None = None  #: the signing key, when it is not in the data directory
@@ -161,6 +188,8 @@ class Settings(BaseSettings):
     volume: VolumeSettings = VolumeSettings()
     operations: OperationsSettings = OperationsSettings()
     worker: WorkerSettings = WorkerSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    live: LiveSettings = LiveSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
@@ -203,6 +232,7 @@ def load_settings(flags: Mapping[str, Any] | None = None, *, config: Path | None
 
     class Loaded(Settings):
         toml: ClassVar[dict[str, Any]] = from_file
+        flags: ClassVar[dict[str, Any]] = given
 
     try:
         return Loaded(**given)
@@ -241,7 +271,7 @@ def explain(errors: Sequence[Mapping[str, Any]], config: Path, environment: Mapp
         path = [str(part) for part in problem["loc"] if not isinstance(part, int)]
         key = ".".join(path)
         secret = any(word in key for word in ("key", "token", "secret", "password"))
-        value = "" if secret else f" = {problem['input']!r}"[:120]
+        value = "" if secret else PASSWORD_IN_URL.sub("…", f" = {problem['input']!r}")[:120]
         what = "is no setting" if problem["type"] == "extra_forbidden" else problem["msg"]
         problems.append(f"{key}{value}: {what}\n  from: {_origin(path, config, environment)}")
     return "\n".join(problems)

@@ -16,14 +16,21 @@ from typing import Any, cast
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from agent_session.settings import CONFIG_FILE, PREFIX, BadSettings, Settings, explain, load_settings
+from agent_session.settings import (
+    CONFIG_FILE,
+    PASSWORD_IN_URL,
+    PREFIX,
+    BadSettings,
+    Settings,
+    explain,
+    load_settings,
+)
 
 MASK = "********"
 SECRET_WORDS = {
     "key", "keys", "apikey", "token", "tokens", "secret", "secrets", "password", "passwords", "passwd", "passphrase",
     "credential", "credentials", "authorization", "cookie",
 }  # fmt: skip
-PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
 
 
 @dataclass(frozen=True)

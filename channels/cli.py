@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from agent_session.asking import NeedsAPerson, reply_unless_it_asks
-from agent_session.client import Reply, SessionClient, SessionError
+from agent_session.client_types import Reply, SessionError
+from agent_session.remote.sessions import Sessions
 from agent_session.settings import Settings
 
 
@@ -24,13 +25,13 @@ class CliChannel:
         self.failed = False
         self._attachments = attachments  # for the first message
 
-    async def run(self, client: SessionClient) -> None:
+    async def run(self, client: Sessions) -> None:
         """Talk until the end of input. `failed` says whether a message was not answered. Errors: NeedsAPerson."""
         async for line in lines_of_stdin():
             if line.strip():
                 await self._say(client, line)
 
-    async def _say(self, client: SessionClient, text: str) -> None:
+    async def _say(self, client: Sessions, text: str) -> None:
         files, self._attachments = self._attachments, ()
         try:
             receipt = await client.send(self.key, text, attachments=files)

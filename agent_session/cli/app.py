@@ -1,13 +1,44 @@
-"""The commands, put together."""
+"""The commands, put together, and the options of the whole command line."""
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from agent_session.cli import approvals, config, demo, look, service, talk
+from agent_session.cli import approvals, common, config, demo, look, page, service, talk
+
+#: commands that work through a gateway
+THROUGH_A_GATEWAY = (
+    "chat", "send", "status", "sessions", "history", "watch", "cancel", "close", "approvals", "page",
+)  # fmt: skip
+GLOBAL_OPTIONS = ("--url", "--token-file")
+
+
+class CommandLine(TyperGroup):
+    """Takes the global options behind a command, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_global_options_first(args))
+
+
+def with_global_options_first(args: list[str]) -> list[str]:
+    """`send main hi --url U` as `--url U send main hi`. What stands behind `--` is no option, and another command may
+    have options of these names."""
+    end = args.index("--") if "--" in args else len(args)
+    first, rest, at = list[str](), list[str](), 0
+    while at < end:
+        name, equals, _ = args[at].partition("=")
+        to = min(at + 2, end) if name in GLOBAL_OPTIONS and not equals else at + 1
+        (first if name in GLOBAL_OPTIONS else rest).extend(args[at:to])
+        at = to
+    command = next((one for one in rest if not one.startswith("-")), "")
+    return [*first, *rest, *args[end:]] if command in THROUGH_A_GATEWAY else args
+
 
 app = typer.Typer(
     name="agent-session",
+    cls=CommandLine,
     help="A durable, always-on AI agent: one conversation is one Temporal workflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -16,8 +47,25 @@ app = typer.Typer(
 
 
 @app.callback()
-def root(version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and leave.")] = False) -> None:
+def root(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version and leave.")] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(help="Talk to the gateway at this URL (env: AGENT_SESSION_GATEWAY__URL).", show_default=False),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with its token (env: AGENT_SESSION_GATEWAY__TOKEN_FILE).", show_default=False),
+    ] = None,
+) -> None:
     """A durable, always-on AI agent: one conversation is one Temporal workflow."""
+    given = {"url": url, "token_file": token_file}
+    common.GATEWAY.clear()
+    common.GATEWAY.update({name: value for name, value in given.items() if value is not None})
+    if common.GATEWAY and ctx.invoked_subcommand not in THROUGH_A_GATEWAY:
+        names = ", ".join(THROUGH_A_GATEWAY)
+        raise typer.BadParameter(f"{ctx.invoked_subcommand} does not go through a gateway; these commands do: {names}")
 
 
 COMMANDS = {
@@ -33,6 +81,8 @@ COMMANDS = {
     "approvals": approvals.approvals,
     "up": service.up,
     "worker": service.worker,
+    "gateway": service.gateway,
+    "page": page.page,
     "init": service.init,
     "logs": service.logs,
     "config": config.config,

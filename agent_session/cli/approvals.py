@@ -10,7 +10,7 @@ from agent_session.domain.cards import card
 from agent_session.domain.status import WAITING_APPROVAL
 
 if TYPE_CHECKING:
-    from agent_session.client import SessionClient
+    from agent_session.remote.sessions import Sessions
     from agent_session.settings import Settings
 
 approvals = typer.Typer(help="Tool calls that wait for a person: list, allow, deny.", no_args_is_help=True)
@@ -72,7 +72,7 @@ def deny(
     _decide(settings_from(data_dir, address), session, call, DENY, reason=reason)
 
 
-async def _waiting(client: "SessionClient", key: str) -> list[dict[str, str]]:
+async def _waiting(client: "Sessions", key: str) -> list[dict[str, str]]:
     status = await client.status(key)
     waits = status.state == WAITING_APPROVAL
     return [{"session": key, **call} for call in (client.waiting_calls(key, status) if waits else [])]

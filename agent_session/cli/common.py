@@ -1,4 +1,7 @@
-"""What commands share: flags, settings from flags, running a coroutine, printing JSON."""
+"""What commands share: flags, settings from flags, running a coroutine, printing JSON.
+
+`--url` and `--token-file` belong to the whole command line: `app.py` puts them into `GATEWAY` before a command runs.
+"""
 
 import asyncio
 import signal
@@ -11,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 import orjson
 import typer
 
-from agent_session.settings import Settings, load_settings
+from agent_session.settings import BadSettings, Settings, load_settings
 
 T = TypeVar("T")
 
@@ -22,16 +25,26 @@ Address = Annotated[
     str | None,
     typer.Option("--address", help="Temporal address (env: AGENT_SESSION_TEMPORAL__ADDRESS).", show_default=False),
 ]
+GATEWAY: dict[str, Any] = {}  #: what the flags of this command line say of the gateway to talk to
 Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable field names.")]
 Session = Annotated[str, typer.Argument(help="The session's key.")]
 
 
 def settings_from(data_dir: Path | None, address: str | None = None, **more: Any) -> Settings:
-    """The effective settings, flags first. Errors: BadSettings."""
+    """The effective settings, flags first: a Temporal that a flag names goes before a gateway that none names. Errors:
+    BadSettings."""
+    if address and GATEWAY:
+        raise BadSettings("--address names a Temporal, and --url and --token-file are for a gateway: choose one")
     flags: dict[str, Any] = {"data_dir": data_dir, **more}
+    if GATEWAY:
+        flags["gateway"] = {**GATEWAY, **more.get("gateway", {})}
     if address:
         flags["temporal"] = {"address": address}
-    return load_settings(flags)
+        flags["gateway"] = {**more.get("gateway", {}), "url": ""}
+    settings = load_settings(flags)
+    if GATEWAY and not settings.gateway.url:
+        raise BadSettings("--token-file is for a gateway, and none is named: add --url, or set gateway.url")
+    return settings
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -15,10 +15,11 @@ def exit_code_of(error: BaseException) -> int:
     from agent_session.client import NoSuchMessage, NoSuchSession
     from agent_session.connection import Unreachable
     from agent_session.models.base import ModelFault
+    from agent_session.remote.errors import NotLetIn
     from agent_session.settings import BadSettings
     from agent_session.tools.base import BadTool
 
-    if isinstance(error, BadSettings | BadTool | ModelFault | ValueError):
+    if isinstance(error, BadSettings | BadTool | ModelFault | NotLetIn | ValueError):
         return USAGE
     if isinstance(error, NoSuchSession | NoSuchMessage):
         return NO_SUCH_SESSION

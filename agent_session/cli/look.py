@@ -1,4 +1,4 @@
-"""Commands that look: status, sessions, history."""
+"""Commands that look: status, sessions, history, watch."""
 
 import asyncio
 import sys
@@ -85,34 +85,17 @@ def history(
 
     Exit: 0 shown, 3 no such transcript.
     """
-    settings = settings_from(data_dir)
-    if follow:
-        run(_follow(settings, session, as_json))
-        return
-    from agent_session.transcript.reader import read_all
-    from agent_session.transcript.volume import Volume
+    run(_history(settings_from(data_dir), session, follow, as_json))
 
-    try:
-        for _, raw, line in read_all(Volume(settings.data_dir), _key(session)):
+
+async def _history(settings: Settings, session: str, follow: bool, as_json: bool) -> None:
+    from agent_session.ops.attach import looking
+
+    async with looking(settings) as transcripts:
+        async for raw, line in transcripts.follow(session) if follow else transcripts.lines(session):
             _show(raw, line, as_json)
-    except FileNotFoundError:
-        print(f"error: session {session!r} has no transcript in {settings.data_dir}", file=sys.stderr)
-        raise typer.Exit(3) from None
-
-
-async def _follow(settings: Settings, session: str, as_json: bool) -> None:
-    from agent_session.follow import follow
-    from agent_session.transcript.volume import Volume
-
-    async for raw, line in follow(Volume(settings.data_dir), _key(session)):
-        _show(raw, line, as_json)
-        sys.stdout.flush()
-
-
-def _key(session: str) -> str:
-    from agent_session.domain.ids import session_key
-
-    return session_key(session)
+            if follow:
+                sys.stdout.flush()
 
 
 def _show(raw: bytes, line: Line | BadLine, as_json: bool) -> None:
@@ -151,26 +134,29 @@ def watch(session: Session, data_dir: DataDir = None, as_json: Json = False) -> 
 
     Ends with the service. Exit: 0 ended, 4 no service here.
     """
-    settings = settings_from(data_dir)
-    if not run(_watch(settings, session, as_json)):
-        print(f"error: nothing serves {settings.data_dir}: start 'agent-session up'", file=sys.stderr)
-        raise typer.Exit(4)
+    run(_watch(settings_from(data_dir), session, as_json))
 
 
-async def _watch(settings: Settings, session: str, as_json: bool) -> bool:
+async def _watch(settings: Settings, session: str, as_json: bool) -> None:
     from agent_session.live.events import DELTA, TOOL_OUTPUT, encode
-    from agent_session.live.watch import watch as events
+    from agent_session.ops.attach import looking
 
-    try:
-        async for event in events(settings.data_dir, _key(session)):
-            if as_json:
-                sys.stdout.write(encode(event).decode())
-            elif event.kind in (DELTA, TOOL_OUTPUT):
-                sys.stdout.write(event.text)
-            else:
-                words = (event.kind.replace("_", " "), event.tool, event.outcome, event.text)
-                print(f"\n[{event.turn}/{event.step}] {' '.join(word for word in words if word)}")
-            sys.stdout.flush()
-    except OSError:
-        return False
-    return True
+    async with looking(settings) as transcripts:
+        try:
+            async for event in transcripts.events(session):
+                if as_json:
+                    sys.stdout.write(encode(event).decode())
+                elif event.kind in (DELTA, TOOL_OUTPUT):
+                    sys.stdout.write(event.text)
+                else:
+                    words = (event.kind.replace("_", " "), event.tool, event.outcome, event.text)
+                    print(f"\n[{event.turn}/{event.step}] {' '.join(word for word in words if word)}")
+                sys.stdout.flush()
+        except BrokenPipeError:  # a reader like `head` has left
+            raise
+        except OSError as error:
+            from agent_session.connection import Unreachable  # slow
+
+            if isinstance(error, Unreachable):
+                raise
+            raise Unreachable(f"nothing serves {settings.data_dir}: start 'agent-session up'") from None

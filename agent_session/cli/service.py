@@ -1,4 +1,4 @@
-"""Commands that run things: up, worker, init, logs."""
+"""Commands that run things: up, worker, gateway, init, logs."""
 
 import sys
 import time
@@ -16,14 +16,16 @@ def up(
     address: Address = None,
     workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
     ui: Annotated[bool, typer.Option("--ui", help="Also serve Temporal's own UI, on loopback.")] = False,
+    with_gateway: Annotated[bool, typer.Option("--gateway/--no-gateway", help="Serve HTTP, too.")] = True,
     while_used: Annotated[
         bool, typer.Option("--while-used", help="End 10 s after the last client, once nothing is open.")
     ] = False,
 ) -> None:
-    """Run everything in one process tree until SIGINT or SIGTERM: Temporal, workers, channels.
+    """Run everything in one process tree until SIGINT or SIGTERM: Temporal, workers, channels, the gateway.
 
     Prints a line with "ready" on stderr when it can be used. Exit: 0 stopped, 1 could not start.
     """
+    from agent_session.gateway.tokens import Tokens, make_token, refuse_open_without_token
     from agent_session.operations import load_services
     from agent_session.ops.supervisor import Supervisor, UpOptions
     from agent_session.sandbox.confinement import confinement_of
@@ -34,8 +36,12 @@ def up(
     Volume(settings.data_dir).create_or_check()
     set_up_logging(settings, process="up", to_file=True)
     load_services(settings)  # what cannot be used is said here, not in a worker's log
+    if with_gateway:
+        refuse_open_without_token(settings.gateway)
+        make_token(settings.data_dir)
+        Tokens(settings.gateway, settings.data_dir)
     say(f"shell: {confinement_of(settings.tools.shell).words}")
-    supervisor = Supervisor(settings, UpOptions(workers, while_used, ui), say)
+    supervisor = Supervisor(settings, UpOptions(workers, while_used, ui, with_gateway), say)
     run(until_signalled(supervisor.run))
 
 
@@ -53,6 +59,25 @@ def worker(
     from agent_session.cli.work import work
 
     run(until_signalled(lambda stop: work(settings, channel or [], all_channels, stop)))
+
+
+def gateway(
+    data_dir: DataDir = None,
+    address: Address = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.", show_default=False)] = None,
+) -> None:
+    """Serve HTTP for a data volume: REST, server-sent events, the OpenAI-compatible door, the page.
+
+    `up` runs one by itself. Any number of replicas may share a volume. Ends at SIGINT or SIGTERM.
+    """
+    from agent_session.gateway.serve import serve
+    from agent_session.telemetry import set_up_logging
+
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = settings_from(data_dir, address, **({"gateway": given} if given else {}))
+    set_up_logging(settings, process="gateway", to_file=True)
+    run(until_signalled(lambda stop: serve(settings, stop, say)))
 
 
 def init(data_dir: DataDir = None) -> None:

@@ -14,10 +14,8 @@ from agent_session.settings import Settings
 if TYPE_CHECKING:
     pass
 
-OFFLINE_HELP = (
-    "  it answers by rule: run <command>, read <path>, remember …, what did I say?",
-    "  /help says what else this chat understands",
-)
+CHAT_HELP = "  /help says what else this chat understands"
+OFFLINE_HELP = ("  it answers by rule: run <command>, read <path>, remember …, what did I say?", CHAT_HELP)
 
 
 def chat(
@@ -52,8 +50,6 @@ def _check_files(paths: list[Path]) -> None:
 
 async def _chat(settings: Settings, session: str, workspace: Path | None, attach: list[Path]) -> bool:
     from agent_session.domain.ids import session_key
-    from agent_session.models import load_model, model_name
-    from agent_session.models.offline import HINT
     from agent_session.ops.attach import attached
     from agent_session.terminal.channel import TerminalChannel
     from agent_session.terminal.spinner import with_spinner
@@ -63,17 +59,29 @@ async def _chat(settings: Settings, session: str, workspace: Path | None, attach
     if workspace is not None and not workspace.is_dir():
         raise ValueError(f"--workspace {workspace} is no folder")
     someone = sys.stdin is not None and sys.stdin.isatty()
-    if model_name(settings) == "offline":
-        say("\n".join([HINT, *OFFLINE_HELP]) if someone else HINT)
-    load_model(settings)
+    if not settings.gateway.url:  # behind a gateway the model is not ours to check
+        _check_model(settings, someone)
+    elif someone:
+        say(f"through {settings.gateway.url}\n{CHAT_HELP}")
     channel = TerminalChannel(key, attach) if someone else CliChannel(key, attach)
     async with AsyncExitStack() as stack:
         service = attached(settings, channel=channel.name, start=True)
-        client = await with_spinner("starting the service", stack.enter_async_context(service))
+        what = f"calling {settings.gateway.url}" if settings.gateway.url else "starting the service"
+        client = await with_spinner(what, stack.enter_async_context(service))
         if workspace is not None:
             client.use_workspace(key, workspace)
         await channel.run(client)
     return not channel.failed
+
+
+def _check_model(settings: Settings, someone: bool) -> None:
+    """Before anything is started. Errors: ModelFault."""
+    from agent_session.models import load_model, model_name
+    from agent_session.models.offline import HINT
+
+    if model_name(settings) == "offline":
+        say("\n".join([HINT, *OFFLINE_HELP]) if someone else HINT)
+    load_model(settings)
 
 
 def send(
@@ -122,7 +130,7 @@ async def _send(
     from channels import load_channel
     from channels.cli import show
 
-    if reply_to:
+    if reply_to and not settings.gateway.url:
         channel, _, place = reply_to.partition(":")
         load_channel(channel, settings).check_place(place)
     async with attached(settings, channel="cli", start=False) as client:
@@ -162,12 +170,14 @@ def run_once(
 
 async def _run_once(settings: Settings, text: str, session: str, as_json: bool) -> bool:
     from agent_session.asking import reply_unless_it_asks
-    from agent_session.ops.attach import attached
+    from agent_session.ops.attach import local
     from agent_session.terminal.spinner import with_spinner
     from channels.cli import show
 
+    if settings.gateway.url:
+        raise ValueError(f"'run' works on this machine, and gateway.url names {settings.gateway.url}: use 'send'")
     async with AsyncExitStack() as stack:
-        service = attached(settings, channel="cli", start=True)
+        service = local(settings, channel="cli", start=True)
         client = await with_spinner("starting the service", stack.enter_async_context(service))
         receipt = await client.start_once(text, session)
         waiting = reply_unless_it_asks(client, receipt.session, receipt.id, timeout_s=7 * 86_400)

@@ -8,7 +8,7 @@ from temporalio.client import Client
 
 from agent_session.cli.common import say
 from agent_session.connection import Unreachable, connect
-from agent_session.live.publisher import LivePublisher
+from agent_session.live.bus import live_bus
 from agent_session.operations import load_services
 from agent_session.ops.owner import is_owned
 from agent_session.settings import Settings
@@ -24,8 +24,8 @@ async def work(settings: Settings, names: list[str], all_channels: bool, stop: a
     supervised = all_channels and is_owned(settings.data_dir)
     set_up_logging(settings, process=identity(settings).partition(".")[0], to_file=supervised)
     services = load_services(settings)
-    services.live = publisher = LivePublisher(settings.data_dir)
-    publishing = asyncio.create_task(publisher.run())
+    services.live = bus = live_bus(settings)
+    publishing = asyncio.create_task(bus.run())
     await services.model.warm()
     client = await _connect_patiently(settings, stop)
     await require_search_attribute(client)

@@ -4,7 +4,9 @@ Kept in `up`'s memory only, bounded; must not be mistaken for the transcript, wh
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import groupby
 
 from agent_session.live.events import DELTA, RETRY, STEP, TOOL_OUTPUT, TURN_ENDED, TURN_STARTED, LiveEvent
 
@@ -31,7 +33,7 @@ class RunningTurns:
         if event.kind == RETRY:  # that attempt is void, and whoever comes now has seen nothing of it
             step = event.step or max((one.step for one in events), default=0)
             events[:] = [one for one in events if one.kind != DELTA or one.step != step]
-        if events and event.kind in PIECES and _same_text(events[-1], event):
+        if events and event.kind in PIECES and _text_of(events[-1]) == _text_of(event):
             events[-1] = replace(events[-1], text=(events[-1].text + event.text)[-TEXT_CHARS:])
         elif not _is_known(events, event):
             events.append(event)
@@ -40,9 +42,29 @@ class RunningTurns:
         while len(self._turns) > SESSIONS:
             self._turns.popitem(last=False)
 
+    def note_all(self, events: Iterable[LiveEvent]) -> None:
+        """As `note` of each, quicker for many: what is one text anyway is put together first."""
+        for _, pieces in groupby(events, lambda one: _text_of(one) if one.kind in PIECES else object()):
+            first, *others = pieces
+            text = "".join((first.text, *(one.text for one in others)))
+            self.note(replace(first, text=text) if others else first)
+
     def of(self, session: str) -> list[LiveEvent]:
         """Oldest first; empty when no turn runs."""
         return list(self._turns.get(session, ()))
+
+
+class WholeTexts:
+    """Leaves out pieces of an answer whose beginning was not seen: the end of the turn brings it whole."""
+
+    def __init__(self) -> None:
+        self._begun = ("", 0)
+
+    def shows(self, event: LiveEvent) -> bool:
+        """To be asked of every event, in order."""
+        if event.kind in (STEP, RETRY) and event.step:
+            self._begun = (event.turn, event.step)
+        return event.kind != DELTA or (event.turn, event.step) == self._begun
 
 
 def _is_known(events: list[LiveEvent], event: LiveEvent) -> bool:
@@ -51,5 +73,6 @@ def _is_known(events: list[LiveEvent], event: LiveEvent) -> bool:
     return event.kind in (STEP, TURN_STARTED) and any((one.kind, one.step, one.call) == same for one in events)
 
 
-def _same_text(one: LiveEvent, other: LiveEvent) -> bool:
-    return (one.kind, one.turn, one.step, one.call) == (other.kind, other.turn, other.step, other.call)
+def _text_of(piece: LiveEvent) -> tuple[str, str, str, int, str]:
+    """Pieces with the same are one text."""
+    return piece.session, piece.kind, piece.turn, piece.step, piece.call

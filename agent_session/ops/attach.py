@@ -1,5 +1,7 @@
-"""How a command finds a service to talk to: the configured Temporal, the `up` of this data directory, or
-one that it starts for itself and that ends when the last client has gone.
+"""How a command finds sessions: behind the gateway of `gateway.url`, in the configured Temporal, in the `up` of this
+data directory, or in one that it starts for itself and that ends when the last client has gone.
+
+The one place that chooses: commands and the chat do not know which they have.
 """
 
 import asyncio
@@ -10,24 +12,59 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agent_session.client import SessionClient
-from agent_session.connection import Unreachable, configured_address, read_service
-from agent_session.ops.owner import being_a_client, is_owned
+from agent_session.remote.sessions import Sessions, Transcripts
 from agent_session.settings import BadSettings, Settings
 from agent_session.telemetry import LOG_FOLDER
 from agent_session.transcript.volume import Volume
+
+if TYPE_CHECKING:  # each is slow to import, and a command needs one of them
+    from agent_session.remote.local_sessions import LocalSessions
 
 START_DEADLINE_S = 60.0
 USAGE = 2  #: the exit code of a service that cannot use its settings
 
 
 @asynccontextmanager
-async def attached(settings: Settings, *, channel: str, start: bool) -> AsyncGenerator[SessionClient]:
-    """A client of the service; with `start`, one is started where none runs. Errors: Unreachable,
-    NotAVolume."""
+async def attached(settings: Settings, *, channel: str, start: bool) -> AsyncGenerator[Sessions]:
+    """Sessions to talk to; with `start`, a service is started where none runs, and a gateway must answer. Errors:
+    Unreachable, NotAVolume, BadSettings."""
+    if settings.gateway.url:
+        from agent_session.remote.client import RemoteSessions
+
+        async with RemoteSessions.of(settings) as remote:
+            if start:
+                await remote.check()
+            yield remote
+        return
+    async with local(settings, channel=channel, start=start) as client:
+        yield client
+
+
+@asynccontextmanager
+async def looking(settings: Settings) -> AsyncGenerator[Transcripts]:
+    """Transcripts and live events; on this machine no service need run. Errors: BadSettings."""
+    if settings.gateway.url:
+        from agent_session.remote.client import RemoteSessions
+
+        async with RemoteSessions.of(settings) as remote:
+            yield remote
+        return
+    from agent_session.remote.local_transcripts import LocalTranscripts
+
+    yield LocalTranscripts(settings)
+
+
+@asynccontextmanager
+async def local(settings: Settings, *, channel: str, start: bool) -> "AsyncGenerator[LocalSessions]":
+    """As `attached`, past any gateway."""
+    from agent_session.connection import Unreachable, configured_address
+    from agent_session.ops.owner import being_a_client
+    from agent_session.remote.local_sessions import LocalSessions
+
     if configured_address(settings):
-        yield await SessionClient.connect(settings, channel=channel)
+        yield await LocalSessions.connect(settings, channel=channel)
         return
     if start:
         Volume(settings.data_dir).create_or_check()
@@ -37,7 +74,11 @@ async def attached(settings: Settings, *, channel: str, start: bool) -> AsyncGen
         yield await _client(settings, channel, start)
 
 
-async def _client(settings: Settings, channel: str, start: bool) -> SessionClient:
+async def _client(settings: Settings, channel: str, start: bool) -> "LocalSessions":
+    from agent_session.connection import Unreachable, read_service
+    from agent_session.ops.owner import is_owned
+    from agent_session.remote.local_sessions import LocalSessions
+
     deadline = time.monotonic() + START_DEADLINE_S
     process: subprocess.Popen[bytes] | None = None
     while True:
@@ -45,7 +86,7 @@ async def _client(settings: Settings, channel: str, start: bool) -> SessionClien
             service = read_service(settings.data_dir)
             if service is not None:
                 try:
-                    return await SessionClient.connect(settings, address=service.address, channel=channel)
+                    return await LocalSessions.connect(settings, address=service.address, channel=channel)
                 except Unreachable:
                     pass  # it is going down, or Temporal is being restarted
         elif process is not None and process.poll() == USAGE:

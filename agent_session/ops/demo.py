@@ -19,13 +19,12 @@ from typing import Any, Protocol, TypeVar
 from temporalio.service import RPCError
 
 from agent_session.client import SessionClient, SessionError
-from agent_session.connection import Unreachable, read_service
+from agent_session.connection import Unreachable, pollers, read_service
 from agent_session.domain.ids import workflow_id
 from agent_session.domain.limits import SIGNAL_BYTES
 from agent_session.live.events import TOOL_OUTPUT
 from agent_session.ops.child import Child
 from agent_session.ops.processes import Process, ancestors, descendants, processes
-from agent_session.ops.supervisor import pollers
 from agent_session.settings import load_settings
 from agent_session.transcript.lines import calls_of
 from agent_session.transcript.reader import BadLine

@@ -1,4 +1,4 @@
-"""`up`: one process tree of embedded Temporal, workers and channels, until told to stop.
+"""`up`: one process tree of embedded Temporal, workers, channels and the gateway, until told to stop.
 
 Owns the data directory by a held lock, restarts what dies, and takes everything with it when it goes,
 however it goes (children hold a pipe from us).
@@ -9,19 +9,18 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from agent_session.client import SessionClient
-from agent_session.connection import Service, configured_address, connect
+from agent_session.connection import Service, configured_address, connect, pollers
 from agent_session.domain.status import IDLE
+from agent_session.gateway.address import forget_gateway, read_gateway
+from agent_session.live.bus import needs_relay
 from agent_session.live.hub import LiveHub
 from agent_session.ops.child import Child
 from agent_session.ops.embedded import EmbeddedTemporal, same_port_as_before
@@ -47,6 +46,7 @@ class UpOptions:
     workers: int = 1
     while_used: bool = False
     ui: bool = False
+    gateway: bool = True
 
 
 class Supervisor:
@@ -55,7 +55,7 @@ class Supervisor:
     def __init__(self, settings: Settings, options: UpOptions, say: Callable[[str], None]) -> None:
         self._settings, self._options, self._say = settings, options, say
         self._embedded: EmbeddedTemporal | None = None
-        self._workers: list[Child] = []
+        self._children: list[Child] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._started = self._deaths = 0
 
@@ -67,13 +67,15 @@ class Supervisor:
         (data_dir / LOG_FOLDER).mkdir(mode=0o700, exist_ok=True)
         with ownership(data_dir):
             withdraw(data_dir)
-            hub = LiveHub(data_dir)
+            hub = LiveHub(data_dir) if needs_relay(self._settings) else None
             try:
-                await hub.start()
+                if hub is not None:
+                    await hub.start()
                 await self._start(data_dir)
                 await self._until_done(stop)
             finally:
-                await hub.stop()
+                if hub is not None:
+                    await hub.stop()
                 withdraw(data_dir)
                 await self._stop()
 
@@ -94,6 +96,9 @@ class Supervisor:
                 self._say(f"Temporal's UI: http://127.0.0.1:{self._embedded.ui_port}")
         for number in range(self._options.workers):
             self._tasks.append(asyncio.create_task(self._keep_worker(number, address)))
+        if self._options.gateway:
+            forget_gateway(data_dir)
+            self._tasks += [asyncio.create_task(self._keep_gateway(address)), asyncio.create_task(self._tell_gateway())]
         client = await connect(self._settings, self._embedded.address if self._embedded else "")
         await self._wait_for_pollers(client)
         announce(data_dir, Service(address, client.namespace, self._settings.task_queue, os.getpid()))
@@ -159,18 +164,35 @@ class Supervisor:
             log.warning("a worker died; another is started", code=code, pause_s=pause)
             await asyncio.sleep(pause)
 
-    async def _one_life(self, address: str, identity: str) -> int:
+    async def _keep_gateway(self, address: str) -> None:
+        """Nobody waits for it: a session lives without."""
+        pause = 0.0
+        while True:
+            began = time.monotonic()
+            with suppress(OSError):
+                await self._one_life(address, f"gateway@{os.getpid()}", "gateway")
+            pause = _next_pause(pause, time.monotonic() - began)
+            log.warning("the gateway died; another is started", pause_s=pause)
+            await asyncio.sleep(pause)
+
+    async def _tell_gateway(self) -> None:
+        while (found := read_gateway(self._settings.data_dir)) is None:
+            await asyncio.sleep(0.1)
+        self._say(f"gateway: {found.url}; open its page: agent-session page")
+
+    async def _one_life(self, address: str, identity: str, *command: str) -> int:
+        command = command or ("worker", "--all-channels")
         child = await Child.start(
-            [sys.executable, "-m", "agent_session", "worker", "--all-channels"],
-            self._settings.data_dir / LOG_FOLDER / "worker.err",
+            [sys.executable, "-m", "agent_session", *command],
+            self._settings.data_dir / LOG_FOLDER / f"{command[0]}.err",
             self._environment(address, identity),
         )
-        self._workers.append(child)
+        self._children.append(child)
         try:
             return await child.wait()
         finally:
             if not child.alive:
-                self._workers.remove(child)
+                self._children.remove(child)
 
     def _environment(self, address: str, identity: str) -> dict[str, str]:
         """The worker's: ours, and what our flags said."""
@@ -197,7 +219,7 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(child.stop(STOP_S) for child in list(self._workers)))
+        await asyncio.gather(*(child.stop(STOP_S) for child in list(self._children)))
         if self._embedded is not None:
             await self._embedded.stop()
 
@@ -205,18 +227,3 @@ class Supervisor:
 def _next_pause(pause: float, lived_s: float) -> float:
     """At once after a good life, else doubling up to 5 s."""
     return 0.0 if lived_s > QUICK_DEATH_S else min(max(pause * 2, 0.25), LONGEST_PAUSE_S)
-
-
-async def pollers(client: Client, task_queue: str) -> list[str]:
-    """Identities that poll a task queue for workflow tasks, as the server saw them lately."""
-    try:
-        found = await client.workflow_service.describe_task_queue(
-            DescribeTaskQueueRequest(
-                namespace=client.namespace,
-                task_queue=TaskQueue(name=task_queue),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-            )
-        )
-    except RPCError:
-        return []
-    return [poller.identity for poller in found.pollers]

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent_session.client import SessionClient
+from agent_session.remote.sessions import Sessions
 from agent_session.terminal.chat import Chat
 from agent_session.terminal.face import Face
 from agent_session.terminal.look import this_look
@@ -26,7 +26,7 @@ class TerminalChannel:
         self._attachments = attachments
         self.failed = False  #: a person sees what fails; leaving is always fine
 
-    async def run(self, client: SessionClient) -> None:
+    async def run(self, client: Sessions) -> None:
         """Talk until the person leaves."""
         look = this_look()
         names: list[Chat] = []

@@ -14,10 +14,11 @@ from typing import Any, cast
 
 from temporalio.service import RPCError
 
-from agent_session.client import Receipt, SessionClient
+from agent_session.client_types import Receipt
 from agent_session.domain.cards import argument_lines, visible
 from agent_session.domain.ids import session_key
-from agent_session.domain.messages import COLLECT, STEER, InboundMessage
+from agent_session.domain.messages import COLLECT, STEER
+from agent_session.remote.sessions import Sessions
 from agent_session.terminal import commands as C
 from agent_session.terminal import recap
 from agent_session.terminal.face import Face
@@ -39,7 +40,7 @@ class Chat:
     """What a `Face` talks to."""
 
     def __init__(
-        self, client: SessionClient, face: Face, look: Look, renderer: Renderer, key: str, attachments: Sequence[Path]
+        self, client: Sessions, face: Face, look: Look, renderer: Renderer, key: str, attachments: Sequence[Path]
     ) -> None:
         self._client, self._face, self._look, self._renderer = client, face, look, renderer
         self._attachments = list(attachments)
@@ -172,16 +173,15 @@ class Chat:
         self._cancelling = False
         said, files = Said(typed.text, echoed=not waits), [] if command else self._attachments
         id = uuid.uuid4().hex
-        scoped = InboundMessage(id=id, channel=self._client.channel, principal=self._client.principal).scoped
         if not waits:
             self._echo(typed, files, steers)
         if not command:
-            at.view.mine[scoped] = said
+            at.view.mine[id] = said
         try:
             mode = STEER if steers else COLLECT
             receipt = await self._client.send(at.key, typed.text, id=id, mode=mode, attachments=files)
         except BaseException:
-            at.view.mine.pop(scoped, None)
+            at.view.mine.pop(id, None)
             raise
         if not command:
             self._attachments = []
@@ -221,7 +221,7 @@ class Chat:
                 await asyncio.sleep(0.05)
             if at is not self._at:
                 return  # another session is on the screen; the transcript has it
-            at.view.mine.pop(receipt.scoped, None)
+            at.view.mine.pop(receipt.id, None)
             if not said.echoed:
                 at.view.echo(said.text)
             at.view.end(reply.turn, reply.outcome, reply.text, reply.error_id)
@@ -273,7 +273,7 @@ class Chat:
 
     async def _expand(self, number: int) -> None:
         view = self._at.view
-        call = await asyncio.to_thread(recap.nth_last_call, self._client.volume, self._at.key, number)
+        call = await recap.nth_last_call(self._client.backwards(self._at.key), number)
         if call is None:
             view.say("  there is no such tool call", YELLOW)
             return

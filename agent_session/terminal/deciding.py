@@ -6,9 +6,9 @@ Arguments come from the transcript by `waiting_calls`, never from the bus: what 
 import asyncio
 import time
 
-from agent_session.client import SessionClient
 from agent_session.domain.cards import visible
 from agent_session.domain.status import WAITING_APPROVAL, Status
+from agent_session.remote.sessions import Sessions
 from agent_session.terminal import recap
 from agent_session.terminal.approvals import ALLOW, ALWAYS, DENY, LATER, Answer, Card, Desk, answer_to
 from agent_session.terminal.look import DIM, YELLOW
@@ -18,7 +18,7 @@ from agent_session.terminal.view import View
 class Decisions:
     """The cards of one session on one screen."""
 
-    def __init__(self, client: SessionClient, view: View, key: str) -> None:
+    def __init__(self, client: Sessions, view: View, key: str) -> None:
         self._client, self._view, self._key = client, view, key
         self.desk = Desk()
 
@@ -62,7 +62,7 @@ class Decisions:
     async def _who_decided(self, call: str) -> str:
         """The worker writes it down a moment after the workflow knows; for a cancelled call it never does."""
         for _ in range(10):
-            who = await asyncio.to_thread(recap.who_decided, self._client.volume, self._key, call)
+            who = await recap.who_decided(self._client.backwards(self._key), call)
             if who or not self._view.now.turn:
                 return who
             await asyncio.sleep(0.1)

@@ -11,9 +11,10 @@ from collections.abc import Generator
 
 from temporalio.service import RPCError
 
-from agent_session.client import NoSuchSession, SessionClient, SessionError
+from agent_session.client_types import NoSuchSession, SessionError
 from agent_session.domain.status import IDLE, Status
 from agent_session.live import events as E
+from agent_session.remote.sessions import Sessions
 from agent_session.terminal import recap
 from agent_session.terminal.deciding import Decisions
 from agent_session.terminal.face import Face
@@ -49,7 +50,7 @@ def passing_faults() -> Generator[None]:
 class Followed:
     """What is known of a session right now."""
 
-    def __init__(self, client: SessionClient, face: Face, look: Look, renderer: Renderer, key: str) -> None:
+    def __init__(self, client: Sessions, face: Face, look: Look, renderer: Renderer, key: str) -> None:
         self._client, self._face, self._look = client, face, look
         self.key = key
         self.view = View(face, look, renderer, key)
@@ -82,7 +83,7 @@ class Followed:
 
     async def _recall(self) -> None:
         """The last exchange, as a chat that is opened again begins with it."""
-        last = await asyncio.to_thread(recap.last_exchange, self._client.volume, self.key)
+        last = await recap.last_exchange(self._client.backwards(self.key))
         if last is None:
             return
         for line in last.words:
@@ -151,7 +152,7 @@ class Followed:
         turn, status = self.view.now.turn, self.status
         if not turn or status is None or status.turn == turn or status.answered_by != "worker":
             return
-        end = await asyncio.to_thread(recap.end_of, self._client.volume, self.key, turn)
+        end = await recap.end_of(self._client.backwards(self.key), turn)
         if end is not None and self.view.now.turn == turn:
             self.view.end(turn, *end)
 

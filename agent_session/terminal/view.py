@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent_session.domain.cards import visible
+from agent_session.domain.ids import scoped_id
 from agent_session.domain.status_words import usage_words
 from agent_session.live import events as E
 from agent_session.live.events import LiveEvent
@@ -59,7 +60,7 @@ class View:
     def __init__(self, face: Face, look: Look, renderer: Renderer, key: str) -> None:
         self._face, self._look, self._renderer, self.key = face, look, renderer, key
         self.now = Progress()
-        self.mine: dict[str, Said] = {}  #: by the message's scoped id
+        self.mine: dict[str, Said] = {}  #: by the message's id
         self._ended: deque[str] = deque(maxlen=TURNS_REMEMBERED)
         self._begun: deque[str] = deque(maxlen=MESSAGES_REMEMBERED)
         self._again: dict[int, int] = {}
@@ -132,13 +133,20 @@ class View:
     def _words(self, event: LiveEvent) -> None:
         """What a turn begins with, or was steered by: ours are not repeated, those that waited are, others'
         come by name."""
-        said = self.mine.pop(event.call, None)
+        said = self._own(event)
         if said is None:
             who = self._look.paint(f"{name_of(event.sender, event.note)}: ", BOLD)
             self._face.write(who + self._look.words(clean(event.text.strip())))
         elif not said.echoed:
             said.echoed = True
             self.echo(said.text)
+
+    def _own(self, event: LiveEvent) -> Said | None:
+        """The words of this terminal that the event tells of. It names who said them and where, and the digest that
+        these make with an id that only we know: so nobody has to tell us who we are to a gateway."""
+        of_event = (id for id in self.mine if scoped_id(event.note, event.sender, id) == event.call)
+        found = next(of_event, None)
+        return self.mine.pop(found) if found is not None else None
 
     def _step(self, event: LiveEvent) -> None:
         if event.step > self.now.step:

@@ -15,7 +15,7 @@ from agent_session.domain.ids import workflow_id
 from tests.chaos.faults import Faults
 from tests.chaos.plan import Plan, Said
 from tests.chaos.senders import Senders
-from tests.chaos.world import CANARY, World
+from tests.chaos.world import CANARY, GATEWAY_TOKEN, World
 
 QUIET_S = 120.0  #: after the last fault, something must be answered within that time, until all is
 IDLE_S = 60.0
@@ -33,6 +33,7 @@ async def run_plan(plan: Plan, shape: Shape, folder: Path, say: Callable[[str], 
     """Run it; the folder holds the evidence afterwards."""
     async with World(folder, workers=shape.workers, seed=plan.seed, rate=shape.model_rate) as world:
         write_plan(world, plan.seed, plan.said)
+        await world.start_gateway()
         world.odd_lives = True
         world.watch_transcripts()
         began = time.monotonic()
@@ -60,7 +61,12 @@ async def conclude(world: World, sessions: Sequence[str], seed: int, began: floa
     """Ask the world what it came to, while it still lives."""
     statuses = await _statuses(world, sessions)
     world.evidence.write("status.json", statuses)
-    known = {"seed": seed, "canaries": [CANARY], "machine": platform.platform(), "mounted": world.mounted}
+    known = {
+        "seed": seed,
+        "canaries": [CANARY, GATEWAY_TOKEN],
+        "machine": platform.platform(),
+        "mounted": world.mounted,
+    }
     known |= {"began": began, "ended": time.monotonic(), "kills": kills, "workers": len(world.workers)}
     world.evidence.write("run.json", known)
     await _histories(world, sessions)

@@ -28,7 +28,7 @@ class Faults:
         self._world, self._faults = world, faults
         self.kills = 0
         self._busy = [asyncio.Lock() for _ in world.workers]
-        self._server, self._volume = asyncio.Lock(), asyncio.Lock()
+        self._server, self._volume, self._door = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
 
     async def run(self, began: float) -> None:
         """Until the last fault has ended."""
@@ -88,6 +88,13 @@ class Faults:
             self.kills += temporal is not None and temporal.kill()
             await asyncio.sleep(fault.length_s)
             await self._world.start_temporal()
+
+    async def _gateway(self, fault: Fault) -> None:
+        async with self._door, self._noted("kill_gateway"):
+            gateway = self._world.gateway
+            self.kills += gateway is not None and gateway.kill()
+            await asyncio.sleep(fault.length_s)
+            await self._world.start_gateway()
 
     async def _model(self, fault: Fault) -> None:
         async with self._noted(f"model_{fault.how}"):

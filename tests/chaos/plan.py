@@ -9,10 +9,11 @@ from dataclasses import dataclass
 MODES = (("collect", 45), ("followup", 40), ("steer", 10), ("interrupt", 5))
 EFFECTS = (("say", 50), ("after", 30), ("before", 20))
 SENDERS = ("a", "b")
-CLI = "cli"
+CLI, HTTP = "cli", "http"
 
 #: how often each fault comes beside the kills, for every hundred seconds of a run
-RATES = {"stop": 6.0, "temporal": 3.0, "model": 6.0, "full": 2.5, "read_only": 2.5, "torn": 6.0, "drain": 2.0}
+RATES = {"stop": 6.0, "temporal": 3.0, "model": 6.0, "full": 2.5, "read_only": 2.5, "torn": 6.0, "drain": 2.0,
+         "gateway": 3.0}  # fmt: skip
 MODEL_FAULTS = ("500", "503", "429", "hang", "break", "garbage")
 
 
@@ -61,12 +62,12 @@ def make_plan(seed: int, messages: int, sessions: int, kills: int, seconds: floa
 def _talk(
     chance: random.Random, name: str, number: int, messages: int, names: tuple[str, ...], seconds: float
 ) -> list[Said]:
-    """What is said in one session, evenly over the time, as three senders."""
+    """What is said in one session, evenly over the time, as four senders."""
     count = messages // len(names) + (number < messages % len(names))
-    orders = dict.fromkeys((*SENDERS, CLI), 0)
+    orders = dict.fromkeys((*SENDERS, HTTP, CLI), 0)
     found: list[Said] = []
     for index in range(count):
-        sender = CLI if chance.random() < 0.02 else chance.choice(SENDERS)
+        sender = CLI if chance.random() < 0.02 else chance.choice((*SENDERS, HTTP))
         effect = _one_of(chance, EFFECTS)
         identifier = f"m-{number:04}-{index:04}"
         found.append(
@@ -79,7 +80,7 @@ def _talk(
                 mode=_one_of(chance, MODES),
                 text=_text(chance, identifier, effect),
                 effect=effect,
-                place=f"file:{name}-{sender}" if chance.random() < 0.35 else "",
+                place=f"file:{name}-{sender}" if chance.random() < 0.4 and sender != HTTP else "",
                 again=_one_of(chance, (("", 88), ("now", 6), ("late", 6))),
             )
         )
@@ -116,7 +117,7 @@ def _faults(chance: random.Random, kills: int, seconds: float) -> list[Fault]:
                 length_s = chance.uniform(2, 5)
             elif kind == "model":
                 length_s, how = chance.uniform(1, 3), chance.choice(MODEL_FAULTS)
-            elif kind in ("temporal", "drain"):
+            elif kind in ("temporal", "drain", "gateway"):
                 length_s = chance.uniform(0.2, 2)
             found.append(Fault(at_s, kind, chance.randrange(1000), round(length_s, 2), how))
     return found

@@ -1,7 +1,8 @@
 """The senders of a plan: they say what they are told, again under the same id until it is taken, and wait.
 
-Two in each session are programs (`SessionClient`), one is a person with the command line. Each says its words
-one after another, at most two unanswered at a time. Must not judge an answer: it is noted as it came.
+In each session two are programs (`SessionClient`), one speaks HTTP with the gateway, one is a person with the
+command line. Each says its words one after another, at most two unanswered at a time. Must not judge an answer:
+it is noted as it came.
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from collections import defaultdict
 from typing import Any
 
 from agent_session.client import NoSuchMessage, ReplyPending, SessionClient
-from tests.chaos.plan import CLI, SENDERS, Said
-from tests.chaos.world import World
+from tests.chaos.over_http import NotTaken, OverHttp
+from tests.chaos.plan import CLI, HTTP, SENDERS, Said
+from tests.chaos.world import GATEWAY_TOKEN, World
 
 UNANSWERED = 2  #: of one sender in one session
 SEND_TRIES_S = 240.0
@@ -33,14 +35,18 @@ class Senders:
         for one in said:
             self._by_sender[one.session, one.sender].append(one)
         self.unanswered = {one.id for one in said}
+        self._http = OverHttp(f"http://127.0.0.1:{world.gateway_port}", GATEWAY_TOKEN)
 
     async def run(self, began: float) -> None:
         """Until every message has its reply."""
         for name in SENDERS:
             self._clients[name] = await self._world.client(f"chaos-{name}")
-        async with asyncio.TaskGroup() as group:
-            for said in self._by_sender.values():
-                group.create_task(self._sender(began, sorted(said, key=lambda one: one.order)))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for said in self._by_sender.values():
+                    group.create_task(self._sender(began, sorted(said, key=lambda one: one.order)))
+        finally:
+            await self._http.close()
 
     async def _sender(self, began: float, said: list[Said]) -> None:
         room = asyncio.Semaphore(1 if said[0].sender == CLI else UNANSWERED)
@@ -71,6 +77,8 @@ class Senders:
         return False
 
     async def _send_once(self, one: Said) -> None:
+        if one.sender == HTTP:
+            return await self._http.send(one)
         async with asyncio.timeout(20):
             await self._clients[one.sender].send(
                 one.session, one.text, id=one.id, mode=one.mode, reply_address=one.place, timeout_s=15
@@ -88,6 +96,16 @@ class Senders:
 
     async def _reply(self, one: Said) -> None:
         """However long it takes."""
+        while one.sender == HTTP:
+            try:
+                answer = await self._http.reply(one)
+            except NotTaken as error:
+                self._note("error", one, error=f"{error}"[:300])
+                await asyncio.sleep(ASK_AGAIN_S)
+                continue
+            if answer is not None:
+                known = {name: answer.get(name, "") for name in ("text", "turn", "n")}
+                return self._note("reply", one, outcome=answer["status"], **known)
         while True:
             try:
                 reply = await self._clients[one.sender].await_reply(one.session, one.id, timeout_s=60)

@@ -22,6 +22,7 @@ from tests.chaos.evidence import Evidence
 from tests.chaos.process import Process, run
 
 CANARY = "canary-chaos-key"
+GATEWAY_TOKEN = "canary-chaos-gateway-token"
 VOLUME_MIB = 192
 RESTART_S = (0.2, 1.0)
 READY_S = 60.0
@@ -39,8 +40,9 @@ class World:
         self.mounted = mounted and os.geteuid() == 0 and shutil.which("mount") is not None
         self._seed, self._rate, self._more = seed, rate, more
         self._chance = random.Random(seed)
-        self.port, self.model_port = 0, 0
+        self.port, self.model_port, self.gateway_port = 0, 0, 0
         self.temporal: Process | None = None
+        self.gateway: Process | None = None
         self.model: Process | None = None
         self.workers: list[Process | None] = [None] * workers
         self.lives = 0
@@ -60,7 +62,7 @@ class World:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for process in (*self.workers, self.model, self.temporal):
+        for process in (self.gateway, *self.workers, self.model, self.temporal):
             if process is not None:
                 process.kill()
         self.evidence.close()
@@ -70,7 +72,7 @@ class World:
         self.data.mkdir(mode=0o700)
         if self.mounted:
             run("mount", "-t", "tmpfs", "-o", f"size={VOLUME_MIB}m,mode=0700", "tmpfs", str(self.data))
-        self.port, self.model_port = free_port(), free_port()
+        self.port, self.model_port, self.gateway_port = free_port(), free_port(), free_port()
         run(sys.executable, "-m", "agent_session", "init", "--data-dir", str(self.data), env=self.environment())
         await self.start_temporal()
         self.model = Process(
@@ -94,6 +96,8 @@ class World:
             "AGENT_SESSION_MODEL__BASE_URL": f"http://127.0.0.1:{self.model_port}/v1",
             "AGENT_SESSION_MODEL__TIMEOUT_S": "20",
             "AGENT_SESSION_SESSION__TURNS_PER_RUN": "20",
+            "AGENT_SESSION_GATEWAY__PORT": str(self.gateway_port),
+            "AGENT_SESSION_GATEWAY__TOKEN": GATEWAY_TOKEN,
             "OPENAI_API_KEY": CANARY,
             **self._more,
             **more,
@@ -125,6 +129,19 @@ class World:
                     return
                 await asyncio.sleep(0.05)
         raise TimeoutError("Temporal did not start; see its log")
+
+    async def start_gateway(self) -> None:
+        """Returns once it serves; one that does not come up, as on a full volume, is begun again."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            command = [sys.executable, "-m", "agent_session", "gateway"]
+            self.gateway = Process(command, self.folder / "logs" / "gateway.log", self.environment())
+            while self.gateway.alive and time.monotonic() < deadline:
+                if self.gateway.said("gateway ready"):
+                    return
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
+        raise TimeoutError("the gateway did not start; see its log")
 
     def start_worker(self, number: int, *, channels: bool = True, fsync_s: float = 0.0) -> None:
         """One more life of that worker; without channels it delivers nothing."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agent_session.domain.ids import scoped_id
 from agent_session.live.events import (
     APPROVAL,
     DELTA,
@@ -123,7 +124,8 @@ def test_an_attempt_that_broke_off_is_not_mixed_with_the_next(paper: Paper) -> N
 def test_own_words_are_not_repeated_and_those_that_waited_stand_where_they_begin(paper: Paper) -> None:
     view = view_on(paper)
     view.mine = {"m1": Said("shown already"), "m2": Said("waited\ntwo lines", echoed=False)}
-    for call, text in (("m1", "shown already"), ("m2", "waited\ntwo lines"), ("m3", "of another\x1b[2J")):
+    for id, text in (("m1", "shown already"), ("m2", "waited\ntwo lines"), ("m3", "of another\x1b[2J")):
+        call = scoped_id("cli", "local:ada", id)
         view.show(event(TURN_STARTED, text, call=call, sender="local:ada", note="cli"))
         view.show(event(TURN_STARTED, text, call=call, sender="local:ada", note="cli"))
     assert paper.lines == ["main> waited", "      two lines", "ada (cli): of another"]

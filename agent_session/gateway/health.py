@@ -1,0 +1,72 @@
+"""Whether the gateway lives, whether it can do its work, and what it counts. Without a token: they say nothing of
+any session."""
+
+from typing import Literal
+
+from aiohttp import web
+from pydantic import Field
+
+from agent_session.gateway.metrics import CONTENT_TYPE
+from agent_session.gateway.route import Answer, Call, Route, Tolerant
+from agent_session.gateway.state import Gateway
+
+
+class Health(Tolerant):
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(Tolerant):
+    status: Literal["ok", "unavailable"]
+    temporal: bool = Field(description="Temporal answers.")
+    volume: bool = Field(description="The data volume is there and can be written.")
+    worker: bool = Field(description="A worker polls, or did in the last minute.")
+
+
+async def healthz(gateway: Gateway, call: Call) -> web.StreamResponse:
+    return web.json_response(Health().model_dump())
+
+
+async def readyz(gateway: Gateway, call: Call) -> web.StreamResponse:
+    found = await gateway.probe.found()
+    answer = Readiness(
+        status="ok" if found.ready else "unavailable",
+        temporal=found.temporal,
+        volume=found.volume,
+        worker=found.worker,
+    )
+    return web.json_response(answer.model_dump(), status=200 if found.ready else 503)
+
+
+async def metrics(gateway: Gateway, call: Call) -> web.StreamResponse:
+    return web.Response(body=gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/healthz",
+        handler=healthz,
+        summary="The process lives",
+        tag="health",
+        answers={200: Answer(about="It does", body=Health)},
+    ),
+    Route(
+        method="GET",
+        path="/readyz",
+        handler=readyz,
+        summary="Whether messages can be taken and answered",
+        tag="health",
+        answers={
+            200: Answer(about="They can", body=Readiness),
+            503: Answer(about="They cannot, and why", body=Readiness),
+        },
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        handler=metrics,
+        summary="Counts and times, for Prometheus",
+        tag="health",
+        answers={200: Answer(about="Prometheus' text format", content="text/plain")},
+    ),
+)

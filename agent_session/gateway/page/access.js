@@ -1,0 +1,47 @@
+/**
+ * The page's token: from a one-time code in the fragment, or from a token that a person types in. A typed token is
+ * exchanged at once and never kept; what is kept lasts as long as this tab, and opens no more than the first one.
+ */
+
+import { Gateway, Problem } from "./api.js";
+
+const STORED = "agent-session.page";
+
+/** Takes the code out of the address before anything else can read it. Returns "" when there is none. */
+export function codeFromAddress() {
+  const fields = new URLSearchParams(location.hash.slice(1));
+  const code = fields.get("code") ?? "";
+  if (fields.has("code")) {
+    fields.delete("code");
+    const rest = fields.toString();
+    history.replaceState(null, "", location.pathname + (rest ? `#${rest}` : ""));
+  }
+  return code;
+}
+
+/** `{token, name}` of this tab, or null. */
+export function stored() {
+  try {
+    return JSON.parse(sessionStorage.getItem(STORED) ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+export function forget() {
+  sessionStorage.removeItem(STORED);
+}
+
+/** A page's token for a code. Errors: Problem. */
+export async function exchange(code) {
+  const { token, name } = await new Gateway("", "", () => {}).post("/v1/codes/exchange", { code });
+  sessionStorage.setItem(STORED, JSON.stringify({ token, name }));
+  return { token, name };
+}
+
+/** A page's token for a typed one. Errors: Problem. */
+export async function signIn(token) {
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new Problem(401, "no_valid_token", "That is no token.");
+  const { code } = await new Gateway(token, "", () => {}).post("/v1/codes", {});
+  return exchange(code);
+}

@@ -1,0 +1,59 @@
+"""Serving the gateway until told to stop: checks, a port, a graceful end."""
+
+import asyncio
+import errno
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+from aiohttp import web
+
+from agent_session.connection import connect
+from agent_session.gateway.address import announce_gateway, url_of, withdraw_gateway
+from agent_session.gateway.app import application
+from agent_session.gateway.runner import runner_of
+from agent_session.gateway.state import Gateway
+from agent_session.gateway.tokens import Tokens, refuse_open_without_token
+from agent_session.live.bus import live_bus
+from agent_session.settings import BadSettings, Settings
+from agent_session.transcript.volume import Volume
+
+log = structlog.get_logger("agent_session.gateway")
+
+
+async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], None], address: str = "") -> None:
+    """Fails closed before a port is opened. Errors: BadSettings, VolumeUnavailable, Unreachable."""
+    refuse_open_without_token(settings.gateway)
+    live_bus(settings)  # a bad `live.url` is refused here, not at the first stream
+    Volume(settings.data_dir).check()
+    gateway = Gateway(await connect(settings, address), settings, Tokens(settings.gateway, settings.data_dir))
+    runner = runner_of(application(gateway))
+    await runner.setup()
+    try:
+        url = await _listen(runner, settings)
+        with suppress(OSError):  # a volume that is full or read-only: it can be used all the same
+            announce_gateway(settings.data_dir, url)
+        say(f"gateway ready on {url}")
+        await stop.wait()
+        gateway.stopping.set()
+    finally:
+        with suppress(OSError):
+            withdraw_gateway(settings.data_dir)
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """The default port may belong to somebody else's gateway: then any other will do, as local commands find it by
+    `gateway.json`. A port that was asked for is taken or refused. Errors: BadSettings."""
+    host, port = settings.gateway.host, settings.gateway.port
+    asked_for = "port" in settings.gateway.model_fields_set
+    for wanted in (port,) if asked_for else (port, 0):
+        try:
+            await web.TCPSite(runner, host, wanted).start()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and wanted != 0 and not asked_for:
+                log.warning("the default port is taken; a free one is used", port=wanted)
+                continue
+            raise BadSettings(f"gateway.host {host}, port {wanted}: {error.strerror or error}") from None
+        return url_of(host, runner.addresses[0][1])
+    raise AssertionError("unreachable")

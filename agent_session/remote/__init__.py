@@ -1,0 +1,1 @@
+"""Sessions that are reached through a gateway, with the same methods as those of this machine."""
