@@ -6,7 +6,7 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from agent_session.workflows.turn import TurnTaking
 
@@ -52,8 +52,8 @@ class Background(TurnTaking):
                 summary=f"{delivery.reply} to {delivery.channel}",
             )
         except (ActivityError, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) or is_cancelled_exception(error):
-                self.outbox.abandoned(delivery)
+            if not _refused_for_good(error):
+                self.outbox.abandoned(delivery)  # a roll-over: the next run delivers it
                 return
             workflow.logger.warning("a delivery was refused for good: %s", delivery.reply)
             self.note_failure("delivery", error_id(delivery.reply, delivery.address))
@@ -128,3 +128,10 @@ class Background(TurnTaking):
                 self.closing = True
                 return
             await asyncio.sleep(max(left_s, 60))
+
+
+def _refused_for_good(error: BaseException) -> bool:
+    """Only the channel's own word ends a delivery. Once a cancel is requested nothing is tried again, so an attempt
+    whose worker dies as the session rolls over ends with a time-out, and one that fails with its error."""
+    cause = error.cause if isinstance(error, ActivityError) else error
+    return isinstance(cause, ApplicationError) and cause.non_retryable

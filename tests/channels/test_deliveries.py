@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
 
 from agent_session.settings import load_settings
 from channels import NoSuchChannel, channel_names, load_channel
@@ -58,6 +60,29 @@ async def test_roll_overs_in_the_middle_of_deliveries_post_nothing_twice(make_se
         found = await until_delivered(service, "r", 12)
         await service.until(key, lambda status: status.deliveries == 0 and status.state == "idle")
         assert delivered(service, "r") == found == [f"I will remember: {number}" for number in range(12)]
+
+
+async def test_a_delivery_whose_worker_dies_as_the_session_rolls_over_is_delivered_by_the_next_run(
+    make_service: Any,
+) -> None:
+    """A cancel is requested then, and what is cancelled is not tried again: found by a chaos run."""
+    service: Service = await make_service()
+    async with service.worker():
+        key, place = fresh_key(), fresh_key("place")
+        await service.ask(key, "remember me", reply_address=f"file:{place}")
+        taken = await service.temporal.workflow_service.poll_activity_task_queue(
+            PollActivityTaskQueueRequest(
+                namespace=service.temporal.namespace,
+                task_queue=TaskQueue(name=f"{service.settings.task_queue}.channel.file"),
+                identity="a worker that dies",
+            )
+        )
+        await service.client.roll_over(key)
+        await service.until(key, lambda status: status.roll_overs == 1)
+        assert taken.activity_type.name == "deliver"
+    async with service.worker("file"):
+        assert await until_delivered(service, place, 1) == ["I will remember: me"]
+        await service.until(key, lambda status: status.deliveries == 0)
 
 
 async def test_a_failed_turns_apology_is_delivered(make_service: Any) -> None:
