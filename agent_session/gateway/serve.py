@@ -13,7 +13,7 @@ from agent_session.gateway.address import announce_gateway, url_of, withdraw_gat
 from agent_session.gateway.app import application
 from agent_session.gateway.runner import runner_of
 from agent_session.gateway.state import Gateway
-from agent_session.gateway.tokens import Tokens, refuse_open_without_token
+from agent_session.gateway.tokens import Tokens, make_token, refuse_open_without_token
 from agent_session.live.bus import live_bus
 from agent_session.settings import BadSettings, Settings
 from agent_session.transcript.volume import Volume
@@ -26,6 +26,8 @@ async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], No
     refuse_open_without_token(settings.gateway)
     live_bus(settings)  # a bad `live.url` is refused here, not at the first stream
     Volume(settings.data_dir).check()
+    if not (settings.gateway.token.get_secret_value() or settings.gateway.token_file):
+        make_token(settings.data_dir)
     gateway = Gateway(await connect(settings, address), settings, Tokens(settings.gateway, settings.data_dir))
     runner = runner_of(application(gateway))
     await runner.setup()
