@@ -9,10 +9,11 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "AGENT_SESSION_"
@@ -147,6 +148,14 @@ class GatewaySettings(Part):
     hosts: Names = ()  #: names by which it may be asked for, beside loopback
     max_body_bytes: int = Field(default=72 * 1024 * 1024, ge=64 * 1024)
     trusted_proxies: Names = ()  #: addresses or networks whose identity header counts
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            ip_network(one, strict=False)
+        return given
+
     proxy_secret: SecretStr = SecretStr("")  #: that they send as X-Proxy-Secret; without one no proxy is trusted
     proxy_user_header: str = "X-Forwarded-User"
     proxy_scopes: Names = ("read", "send")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from agent_session.gateway.state import Gateway
 
 CODE_S, PAGE_TOKEN_S = 60, 12 * 3600
+BODY_BYTES = 4 * 1024
 CODES_KEPT, PAGE_TOKENS_KEPT = 10, 50  #: of one issuing token; the oldest make room
 
 
@@ -153,6 +154,7 @@ ROUTES = (
         scope=ANY,
         tag="page",
         body=Wanted,
+        body_bytes=BODY_BYTES,
         answers={200: Answer(about="The code", body=Code)},
     ),
     Route(
@@ -162,6 +164,7 @@ ROUTES = (
         summary="A page's token for a code, once",
         tag="page",
         body=Exchange,
+        body_bytes=BODY_BYTES,
         answers={200: Answer(about="The token", body=PageToken)},
         problems=(401, 429),
     ),

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from agent_session.domain.ids import session_key
-from agent_session.gateway.access import NAME, Access, access_of, bearer_of, digest_of
+from agent_session.gateway.access import NAME, OWNER, Access, access_of, bearer_of, digest_of
 from agent_session.gateway.body import read_body
 from agent_session.gateway.errors import Problem, problem_of
 from agent_session.gateway.guard import ID_OF
@@ -83,8 +83,10 @@ def of_proxy(gateway: Gateway, request: web.Request) -> Access | None:
     ):
         return None
     name = user.lower().replace("@", "-at-")
-    if not NAME.fullmatch(name):
-        raise Problem(403, "bad_identity", "the proxy's user name has characters that are not allowed here")
+    taken = {OWNER, *(one.name for one in gateway.tokens.known())}  # a person is nobody's token, and no other person
+    alone = len(request.headers.getall(settings.proxy_user_header)) == 1 and "-at-" not in user.lower()
+    if not NAME.fullmatch(name) or name in taken or not alone:
+        raise Problem(403, "bad_identity", "the proxy's user name cannot be used here")
     prefixes = settings.proxy_prefixes
     return Access(name=name, digest=b"", scopes=frozenset(settings.proxy_scopes), prefixes=prefixes)
 
@@ -106,7 +108,7 @@ def _query(route: Route, request: web.Request) -> BaseModel | None:
 async def _body(route: Route, request: web.Request, limit_bytes: int) -> Any:
     if route.body is None:
         return None
-    raw = await read_body(request, limit_bytes)
+    raw = await read_body(request, route.body_bytes or limit_bytes)
     try:
         return route.body.model_validate_json(raw or b"{}")
     except ValidationError as error:

@@ -49,6 +49,7 @@ class Feed:
         self.news = asyncio.Event()
         self.tasks: tuple[asyncio.Task[None], ...] = ()
         self._watchers: set[Watcher] = set()
+        self._ended = False
         self._asking: list[asyncio.Future[None]] = []
 
     def join(self) -> Watcher:
@@ -57,6 +58,8 @@ class Feed:
         for event in self.running.of(self.key):
             watcher.put(live_frame(event))
         self._watchers.add(watcher)
+        if self._ended:
+            watcher.end()
         return watcher
 
     def leave(self, watcher: Watcher) -> None:
@@ -64,6 +67,7 @@ class Feed:
 
     def end(self) -> None:
         """Every watcher's stream ends."""
+        self._ended = True
         for watcher in self._watchers:
             watcher.end()
 

@@ -25,6 +25,7 @@ MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 UNTOLD = (ANY_BYTES, "application/x-www-form-urlencoded")  #: what clients send that do not say
 UPLOADS = 16  #: taken in at a time, as each is held in memory
 CHUNK_BYTES = 256 * 1024
+DOWNLOAD_S = 600.0  #: of one artifact
 DOWNLOAD = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
 
 
@@ -94,9 +95,15 @@ async def artifact(gateway: Gateway, call: Call) -> web.StreamResponse:
         response.content_type, response.content_length = ANY_BYTES, os.fstat(descriptor).st_size
         await response.prepare(call.request)
         left = response.content_length
-        while left and (piece := await asyncio.to_thread(os.read, descriptor, min(CHUNK_BYTES, left))):
-            await response.write(piece)
-            left -= len(piece)
+        try:
+            async with asyncio.timeout(DOWNLOAD_S):
+                while left and (piece := await asyncio.to_thread(os.read, descriptor, min(CHUNK_BYTES, left))):
+                    await response.write(piece)
+                    left -= len(piece)
+        except (OSError, TimeoutError):
+            pass  # what is left is noticed below
+        if left and call.request.transport is not None:
+            call.request.transport.abort()  # a client must not take half of it for the whole
         return response
     finally:
         os.close(descriptor)

@@ -3,6 +3,7 @@
 A client that goes away stops nothing: the turn runs on, and the same request again gets its answer.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import aclosing, contextmanager
@@ -20,6 +21,8 @@ from agent_session.gateway.route import Call
 from agent_session.gateway.state import Gateway
 
 KEEP_ALIVE_S = 15.0
+WRITE_S = 30.0  #: a client that takes nothing for so long is given up
+SHOULD_RETRY = "X-Should-Retry"  #: OpenAI's own clients obey it
 GONE = 499  #: for the log alone: nobody is there to read it
 
 log = structlog.get_logger("agent_session.gateway")
@@ -54,6 +57,15 @@ async def answer_with(
             return await _whole(shape, call, progress, gateway, place)
         except ClientGone:
             return web.Response(status=GONE)
+        except Problem as problem:
+            _note_final(gateway, place, problem)
+            raise
+
+
+def _note_final(gateway: Gateway, place: Place, problem: Problem) -> None:
+    """How a turn ended is an answer, too: the same words again are said anew."""
+    if problem.headers.get(SHOULD_RETRY) == "false":
+        gateway.openai.handed_over.note(place.scoped, True)
 
 
 async def _whole(
@@ -94,6 +106,7 @@ async def _stream(
             log.exception("a stream failed", request_id=call.id)
         await out.send(shape.failed(problem, call.id))
         await out.end(b"")
+        _note_final(gateway, place, problem)
     return out.response
 
 
@@ -137,7 +150,8 @@ class Events:
     async def _write(self, data: bytes) -> None:
         self._wrote = time.monotonic()
         with _to_the_client():
-            await self.response.write(data)
+            async with asyncio.timeout(WRITE_S):
+                await self.response.write(data)
 
 
 def _still_there(request: web.Request) -> None:
@@ -151,5 +165,5 @@ def _to_the_client() -> Generator[None]:
     """A connection that breaks here is the client's, and no other one."""
     try:
         yield
-    except ConnectionError as error:
+    except (ConnectionError, TimeoutError) as error:
         raise ClientGone from error

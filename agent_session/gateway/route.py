@@ -71,6 +71,7 @@ class Route:
     scope: str = OPEN
     tag: str = "sessions"
     body: type[BaseModel] | None = None
+    body_bytes: int = 0  #: of its body; 0: `gateway.max_body_bytes`
     body_content: str = ""  #: for a body that is no JSON: its media type
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: dict[str, str]())  #: that it reads, and what they mean

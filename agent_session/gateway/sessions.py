@@ -21,6 +21,7 @@ from agent_session.gateway.route import Answer, Call, Route, Strict, Tolerant
 from agent_session.gateway.state import CHANNEL, Gateway
 
 LONGEST_WAIT_S = 600
+LEAST_WAIT_S = 0.5  #: an answer that is there is found in it
 BUSY_S = 5  #: how long a session that takes no messages is tried
 FULL_RETRY_S = 5
 
@@ -85,6 +86,13 @@ async def send(gateway: Gateway, call: Call) -> web.StreamResponse:
     return web.json_response(_answer(receipt, reply).model_dump())
 
 
+async def reply(gateway: Gateway, call: Call) -> web.StreamResponse:
+    """Asking costs the session nothing: the answer is read from its transcript."""
+    receipt = Receipt(call.key, message_id(call.request.match_info["id"]), "")
+    found = await _reply(gateway, call, receipt, max(call.query.wait, LEAST_WAIT_S))
+    return _accepted(receipt) if found is None else web.json_response(_answer(receipt, found).model_dump())
+
+
 async def _reply(gateway: Gateway, call: Call, receipt: Receipt, wait_s: float) -> Reply | None:
     """None when it has not come in time, or the gateway stops: who waits is told, not cut off."""
     asking = asyncio.create_task(call.client.await_reply(call.key, receipt.id, timeout_s=wait_s))
@@ -137,7 +145,14 @@ async def status(gateway: Gateway, call: Call) -> web.StreamResponse:
 
 
 async def cancel(gateway: Gateway, call: Call) -> web.StreamResponse:
-    turn = await call.client.cancel(call.key, call.body.turn)
+    turn: str = call.body.turn
+    if not turn:
+        found = await call.client.status(call.key)
+        if found.answered_by != "worker" and found.state != "closed":
+            raise Problem(503, "no_worker", "no worker can say what runs; try again", headers={"Retry-After": "2"})
+        turn = found.turn
+    if turn:
+        await call.client.cancel(call.key, turn)
     return web.json_response(CancelAnswer(turn=turn).model_dump())
 
 
@@ -147,6 +162,19 @@ async def close(gateway: Gateway, call: Call) -> web.StreamResponse:
 
 
 ROUTES = (
+    Route(
+        method="GET",
+        path="/v1/sessions/{key}/messages/{id}",
+        handler=reply,
+        summary="The reply to a message that this token sent, by its id",
+        scope=SEND,
+        query=Wait,
+        answers={
+            200: Answer(about="The reply", body=MessageAnswer),
+            202: Answer(about="Still being worked on", body=MessageAnswer),
+        },
+        problems=(404,),
+    ),
     Route(
         method="POST",
         path="/v1/sessions/{key}/messages",

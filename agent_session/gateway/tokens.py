@@ -37,7 +37,7 @@ class Tokens:
         """Errors: BadSettings."""
         self._fixed = settings.token.get_secret_value()
         self._path = settings.token_file or (None if self._fixed else data_dir / TOKEN_FILE)
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, int, int, int] | None = None
         self._known: tuple[Access, ...] = ()
         if self._fixed and settings.token_file:
             raise BadSettings("gateway.token and gateway.token_file are both set: keep one of them")
@@ -61,19 +61,24 @@ class Tokens:
             about = os.stat(self._path)
         except OSError as error:
             raise BadSettings(f"the token file {self._path} cannot be read: {error.strerror}") from None
-        seen = (about.st_mtime_ns, about.st_size, about.st_ino)
+        seen = (about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino)  # a chmod changes the second
         if seen == self._seen:
             return
         self._seen = seen  # also of a bad one: it is named once
         if stat.S_IMODE(about.st_mode) & 0o077:
             raise BadSettings(f"the token file {self._path} can be read by others: chmod 600 {self._path}")
-        self._known = tokens_of(self._path.read_text(errors="replace"), str(self._path))
+        try:
+            text = self._path.read_text(errors="replace")
+        except OSError as error:
+            self._seen = None  # tried again
+            raise BadSettings(f"the token file {self._path} cannot be read: {error.strerror}") from None
+        self._known = tokens_of(text, str(self._path))
 
 
 def tokens_of(text: str, origin: str) -> tuple[Access, ...]:
     """The tokens of a file. Errors: BadSettings, which never holds one of them."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    if len(lines) == 1 and "=" not in lines[0] and not lines[0].startswith("["):
+    if len(lines) == 1 and "=" not in lines[0].rstrip("=") and not lines[0].startswith("["):
         return (_owner(lines[0], origin),)
     try:
         tree = tomllib.loads(text)

@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 from urllib.parse import quote, urlencode
@@ -18,7 +17,6 @@ import orjson
 
 from agent_session.client_types import (
     Attachment,
-    NoSuchMessage,
     NoSuchSession,
     Receipt,
     Reply,
@@ -43,17 +41,8 @@ from agent_session.transcript.reader import BadLine
 CHANNEL = "http"
 WAIT_SLICE_S = 50.0  #: proxies commonly give up after 60 s
 ANSWER_S = 15.0  #: beyond the slice
-KEPT_MESSAGES = 1_000
 FIRST_PAGE, PAGE = 20, 200  #: lines
 ROWS = 200
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """What was sent under an id."""
-
-    path: str
-    body: dict[str, Any]
 
 
 class RemoteSessions:
@@ -64,7 +53,6 @@ class RemoteSessions:
         self.channel = CHANNEL
         self.principal = ""  #: the gateway's name for us, by our token
         self._http = GatewayHttp(target)
-        self._sent: dict[tuple[str, str], _Sent] = {}
         self._waiting: dict[str, list[dict[str, str]]] = {}
 
     @classmethod
@@ -110,23 +98,22 @@ class RemoteSessions:
             body["attachments"] = [await self._stored(key, one, timeout_s) for one in attachments]
         if sender:
             body["sender"] = sender
-        sent = _Sent(_path(key, "messages"), body)
-        await self._http.persist(lambda: self._say(sent, id), timeout_s)
-        self._sent[key, id] = sent
-        while len(self._sent) > KEPT_MESSAGES:
-            del self._sent[next(iter(self._sent))]
+        path, headers = _path(key, "messages"), {"Idempotency-Key": id}
+        await self._http.persist(lambda: self._http.call("POST", path, json=body, headers=headers), timeout_s)
         return Receipt(key, id, "")
 
     async def await_reply(self, key: str, id: str, *, timeout_s: float = 600) -> Reply:
-        """Wait for the reply to a message that was sent here. Errors: NoSuchMessage; ReplyPending after `timeout_s`;
-        GatewayUnreachable when the gateway was away at that time."""
-        sent = self._sent.get((session_key(key), id))
-        if sent is None:
-            raise NoSuchMessage(f"message {id!r} was not sent here: send it again with the same id")
+        """Wait for the reply to a message that was sent with this token. Errors: NoSuchMessage; ReplyPending after
+        `timeout_s`; GatewayUnreachable when the gateway was away at that time."""
+        path = f"{_path(key, 'messages')}/{quote(message_id(id), safe='')}"
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             wait_s = min(left, WAIT_SLICE_S)
-            status, answer = await self._http.persist(lambda: self._say(sent, id, wait_s), left)  # noqa: B023
+            asked = f"{path}?wait={wait_s:.3f}"
+            status, answer = await self._http.persist(
+                lambda: self._http.call("GET", asked, timeout_s=wait_s + ANSWER_S),  # noqa: B023
+                left,
+            )
             if status == 200:
                 return Reply(
                     str(answer.get("status", "")),
@@ -250,12 +237,6 @@ class RemoteSessions:
                 found = decode_event(event.data) if event.kind == "live" else None
                 if found is not None:
                     yield found
-
-    async def _say(self, sent: _Sent, id: str, wait_s: float = 0) -> tuple[int, dict[str, Any]]:
-        query = f"?wait={max(wait_s, 0.001):.3f}" if wait_s else ""
-        return await self._http.call(
-            "POST", sent.path + query, json=sent.body, headers={"Idempotency-Key": id}, timeout_s=wait_s + ANSWER_S
-        )
 
     async def _stored(self, key: str, one: str | Path | Attachment, timeout_s: float) -> str:
         """A file in the session's spool. Errors: OSError, ValueError."""

@@ -73,6 +73,24 @@ async def test_a_changed_file_counts_at_once_and_a_broken_one_changes_nothing(se
     assert (before, rotated, broken, away) == (404, (401, 404), 404, 404)
 
 
+async def test_a_file_that_was_made_private_counts_again(service: Service, tmp_path: Path) -> None:
+    path = token_file(tmp_path / "tokens", "first-token-0123456789\n")
+    async with door(service, token_file=path) as opened:
+        path.unlink()
+        path.write_text("second-token-0123456789\n")
+        path.chmod(0o644)
+        refused = (await opened.get("/v1/sessions/none", token="second-token-0123456789")).status
+        path.chmod(0o600)
+        read = (await opened.get("/v1/sessions/none", token="second-token-0123456789")).status
+        revoked = (await opened.get("/v1/sessions/none", token="first-token-0123456789")).status
+    assert (refused, read, revoked) == (401, 404, 401)
+
+
+async def test_what_needs_no_token_takes_no_large_body(gateway: Door) -> None:
+    large = await gateway.post("/v1/codes/exchange", token="", json={"code": "x" * 5_000})
+    assert (large.status, large.code) == (413, "too_large")
+
+
 async def test_ids_belong_to_a_token(service: Service, tmp_path: Path) -> None:
     path = token_file(tmp_path / "tokens.toml")
     async with door(service, token_file=path) as opened:
@@ -160,6 +178,23 @@ async def test_a_listed_proxy_with_the_secret_names_a_person(service: Service) -
     async with door(service, **{**trusted, "trusted_proxies": ("10.0.0.0/8",)}) as opened:
         unlisted = await opened.say("api/ada-at-example.org/x", "hello", token="", headers=person)
     assert (mine.status, other.status, no_secret.status, odd.status, unlisted.status) == (200, 403, 401, 403, 401)
+
+
+@pytest.mark.parametrize("name", ["owner", "OWNER", "ada-at-example.org"])
+async def test_a_proxys_person_is_no_token_and_no_other_person(service: Service, name: str) -> None:
+    trusted = {"trusted_proxies": ("127.0.0.1",), "proxy_secret": "s3cret-of-the-proxy", "token": "t" * 20}
+    headers = {"X-Forwarded-User": name, "X-Proxy-Secret": "s3cret-of-the-proxy"}
+    async with door(service, **trusted) as opened:
+        assert (await opened.get("/v1/sessions", token="", headers=headers)).code == "bad_identity"
+
+
+def test_a_proxy_that_is_no_network_is_refused_at_the_start() -> None:
+    with pytest.raises(ValueError, match="trusted_proxies"):
+        GatewaySettings(trusted_proxies=("10.0.0.0/33",))
+
+
+def test_a_token_with_padding_is_one_token() -> None:
+    assert tokens_of("bG9uZyBlbm91Z2ggdG9rZW4=\n", "file")[0].name == "owner"
 
 
 def test_up_makes_one_private_token_and_keeps_it(tmp_path: Path) -> None:

@@ -482,3 +482,21 @@ async def test_a_volume_that_is_away_is_a_503_with_a_time(quiet: Door) -> None:
     os.rename(root / "marker", root / MARKER)
     assert {(one.status, one.code, one.headers["Retry-After"]) for one in away} == {(503, "volume_unavailable", "2")}
     assert (await quiet.say("s", "hello", wait=0)).status == 202
+
+
+async def signals(gateway: Door, key: str) -> int:
+    events = await gateway.service.events(key)
+    return sum(event.HasField("workflow_execution_signaled_event_attributes") for event in events)
+
+
+async def test_a_reply_is_asked_for_by_id_and_waiting_costs_the_session_nothing(gateway: Door) -> None:
+    key = fresh_key()
+    path = f"/v1/sessions/{key}/messages/m-1?wait="
+    await gateway.say(key, "run sleep 2 && echo done", wait=0, headers={"Idempotency-Key": "m-1"})
+    pending = await gateway.get(path + "0")
+    found = await gateway.get(path + "30")
+    unknown = await gateway.get(f"/v1/sessions/{key}/messages/m-2")
+    assert (pending.status, pending.json["status"]) == (202, "accepted")
+    assert (found.status, found.json["text"]) == (200, "done")
+    assert (unknown.status, unknown.code) == (404, "no_such_message")
+    assert await signals(gateway, key) == 1

@@ -43,6 +43,7 @@ async def test_stop_ends_the_running_turn(busy: tuple[Service, str]) -> None:
     service, key = busy
     assert "Stopping" in await quickly(service, key, "/stop")
     assert (await service.client.await_reply(key, "long", timeout_s=10)).outcome == "cancelled"
+    await service.until(key, lambda status: status.state == "idle")
     assert await quickly(service, key, "/stop") == "No turn runs."
 
 

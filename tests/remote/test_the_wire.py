@@ -230,7 +230,7 @@ async def test_a_send_is_tried_again_with_the_same_id_and_said_once(
         reply = await client.ask(key, "remember blue", timeout_s=30)
     assert reply.text == "I will remember: blue"
     assert len(set(stumbling.ids)) == 1
-    assert len(stumbling.ids) == 5
+    assert len(stumbling.ids) == 3, "waiting says nothing again"
     assert service.said(key) == ["remember blue"]
 
 
@@ -273,7 +273,7 @@ async def test_waiting_ends_in_time_and_for_what_was_never_sent_at_once(gateway:
             await client.await_reply(key, receipt.id, timeout_s=0.3)
         await client.cancel(key)
         assert (await client.await_reply(key, receipt.id, timeout_s=30)).outcome == "cancelled"
-        with pytest.raises(NoSuchMessage, match="send it again"):
+        with pytest.raises(NoSuchMessage, match="never seen"):
             await client.await_reply(key, "never-sent")
         with pytest.raises(NoSuchSession):
             await client.status(fresh_key("none"))
