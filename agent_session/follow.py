@@ -28,7 +28,8 @@ async def follow(volume: Volume, key: str, *, poll_s: float = 0.2) -> AsyncItera
             except FileNotFoundError:
                 pass
             with suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), poll_s if listening.done() else FOLLOW_POLL_S)
+                async with asyncio.timeout(poll_s if listening.done() else FOLLOW_POLL_S):
+                    await news.wait()
             news.clear()
     finally:
         listening.cancel()

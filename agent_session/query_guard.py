@@ -56,6 +56,8 @@ class GuardedInstance:
         if len(queries) == len(act.jobs):
             self._spoilt = self._spoilt or (self._beyond and DIRECT_QUERY in queries)
             return self._instance.activate(act)
+        if any(job.HasField("remove_from_cache") for job in act.jobs):
+            return self._instance.activate(act)  # it takes itself apart
         if self._spoilt:
             return _failed(act.run_id)
         time = (act.timestamp.seconds, act.timestamp.nanos)

@@ -21,7 +21,7 @@ from agent_session.domain.replies import ANSWERED, PENDING, ROLLED_OVER, UNKNOWN
 from agent_session.domain.wire import from_wire
 from agent_session.transcript import spool
 from agent_session.transcript.growth import Growth
-from agent_session.transcript.reader import reply_of, turn_of
+from agent_session.transcript.reader import reply_of, took, turn_of
 from agent_session.transcript.tail import Tail
 from agent_session.transcript.volume import Volume
 
@@ -31,6 +31,7 @@ LOOK_S = 0.002, 0.25  #: least and most between looks at a transcript of which n
 LOOK_WATCHED_S = 0.05, 1.0  #: and where the kernel tells of it
 PATIENCE = 4  #: looks come a quarter of the time waited so far apart
 LOOKING_THREADS = 4
+AGAIN_S = 0.2
 NOT_YET = ReplyRecord(turn="", outcome=PENDING)
 REFUSED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNAUTHENTICATED)
 
@@ -43,6 +44,7 @@ class _Listening:
         self.waiting: defaultdict[str, list[asyncio.Future[str]]] = defaultdict(list)
         self.news = asyncio.Event()
         self.since = 0.0
+        self.known: dict[str, str] = {}  #: turns of messages whose line may be far back
         self.task: asyncio.Task[None] | None = None
 
     def tell(self, ended: dict[str, str]) -> None:
@@ -65,20 +67,24 @@ class Waiter:
         """The reply to a message by its scoped id, however long it takes; `aside`: it is answered at once, and
         not in the transcript. Errors: NoSuchMessage."""
         pause = FIRST_ASK_ASIDE_S if aside else FIRST_ASK_S
-        with self._listen(key, scoped) as ended:
-            while not ended.done():
-                await asyncio.wait({ended}, timeout=pause)
-                asking = asyncio.create_task(self._ask(key, scoped))
-                try:
-                    await asyncio.wait({ended, asking}, return_when=asyncio.FIRST_COMPLETED)
-                    if asking.done() and (reply := asking.result()) is not None:
-                        return reply
-                finally:
-                    asking.cancel()
-                pause = min(pause * 2, MOST_ASK_S)
-            turn = ended.result()
-        found = await asyncio.to_thread(self._of_turn, key, turn)
-        return found or await self.reply(key, scoped)  # the transcript was replaced in this very moment
+        while True:
+            with self._listen(key, scoped) as ended:
+                while not ended.done():
+                    await asyncio.wait({ended}, timeout=pause)
+                    asking = asyncio.create_task(self._ask(key, scoped))
+                    try:
+                        await asyncio.wait({ended, asking}, return_when=asyncio.FIRST_COMPLETED)
+                        if asking.done() and (reply := asking.result()) is not None:
+                            return reply
+                    finally:
+                        asking.cancel()
+                    pause = min(pause * 2, MOST_ASK_S)
+                turn = ended.result()
+            with suppress(OSError):
+                found = await asyncio.to_thread(self._of_turn, key, turn)
+                if found is not None:
+                    return found
+            await asyncio.sleep(AGAIN_S)  # the volume went away, or its copy changed, in this very moment
 
     @contextmanager
     def _listen(self, key: str, scoped: str) -> Generator["asyncio.Future[str]"]:
@@ -88,7 +94,7 @@ class Waiter:
         listening.waiting[scoped].append(waiter)
         listening.since = time.monotonic()
         listening.news.set()
-        if listening.task is None:
+        if listening.task is None or listening.task.done():
             listening.task = asyncio.create_task(self._look(key, listening))
         try:
             yield waiter
@@ -107,19 +113,29 @@ class Waiter:
             watched = self._growth.watch(folder, listening.news)
             listening.news.clear()
             with suppress(OSError, ValueError):  # the volume is away, or a link was planted: the query answers
-                look = loop.run_in_executor(self._threads, listening.tail.look, tuple(listening.waiting))
-                listening.tell(await look)
+                waiting, known = tuple(listening.waiting), dict(listening.known)
+                listening.tell(await loop.run_in_executor(self._threads, listening.tail.look, waiting, known))
             least, most = LOOK_WATCHED_S if watched else LOOK_S
             pause = min(max((time.monotonic() - listening.since) / PATIENCE, least), most)
             with suppress(TimeoutError):
-                await asyncio.wait_for(listening.news.wait(), pause)
+                async with asyncio.timeout(pause):  # wait_for may swallow a cancel
+                    await listening.news.wait()
 
     async def _ask(self, key: str, scoped: str) -> Reply | None:
-        """The reply as the session knows it; None while it works on it. Errors: NoSuchMessage."""
+        """The reply as the session knows it; None while it works on it, or while the volume is away. Errors:
+        NoSuchMessage."""
         record = await self._ask_workflow(key, scoped)
+        try:
+            return await self._reply_of(key, scoped, record)
+        except OSError:
+            return None
+
+    async def _reply_of(self, key: str, scoped: str, record: ReplyRecord | None) -> Reply | None:
         if record is not None and record.outcome == PENDING:
-            if record.turn and key in self._listening:
-                self._listening[key].tail.takes(scoped, record.turn)
+            known = bool(record.turn) and await asyncio.to_thread(took, self._volume, key, record.turn, scoped)
+            if known and key in self._listening:
+                self._listening[key].known[scoped] = record.turn
+                self._listening[key].news.set()
             return None
         if record is not None and record.outcome not in (ROLLED_OVER, UNKNOWN):
             return await self._with_text(key, record)
@@ -150,17 +166,16 @@ class Waiter:
             return error.status != RPCStatusCode.NOT_FOUND
         return described.status == WorkflowExecutionStatus.RUNNING
 
-    async def _with_text(self, key: str, record: ReplyRecord) -> Reply:
+    async def _with_text(self, key: str, record: ReplyRecord) -> Reply | None:
+        """None while the volume lags behind (NFS)."""
         text = record.text
         if record.spool_ref:
             text = (await asyncio.to_thread(spool.get, self._volume, key, record.spool_ref)).decode("utf-8", "replace")
         if record.text_ref:
-            for _ in range(100):  # the volume may lag (NFS)
-                found = await asyncio.to_thread(reply_of, self._volume, key, record.text_ref)
-                if found is not None:
-                    text = found[0] or str(found[1].get("content", ""))
-                    break
-                await asyncio.sleep(0.1)
+            found = await asyncio.to_thread(reply_of, self._volume, key, record.text_ref)
+            if found is None:
+                return None
+            text = found[0] or str(found[1].get("content", ""))
         return Reply(record.outcome, text, record.turn, record.n, record.error_id)
 
     def _of_turn(self, key: str, turn: str) -> Reply | None:

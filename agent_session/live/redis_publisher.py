@@ -77,7 +77,8 @@ class RedisPublisher:
             self.connected.set()
             while True:
                 try:
-                    await asyncio.wait_for(self._wake.wait(), IDLE_S)
+                    async with asyncio.timeout(IDLE_S):  # wait_for may swallow a cancel
+                        await self._wake.wait()
                 except TimeoutError:
                     await connection.call(("PING",))
                 self._wake.clear()

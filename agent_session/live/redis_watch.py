@@ -141,7 +141,8 @@ class Subscriptions:
     async def _send(self) -> None:
         while True:
             try:
-                command = await asyncio.wait_for(self._commands.get(), PING_S)
+                async with asyncio.timeout(PING_S):  # wait_for may swallow a cancel
+                    command = await self._commands.get()
             except TimeoutError:
                 command = ("PING",)
             await self._connection.send(*command)

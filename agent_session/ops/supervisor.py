@@ -145,7 +145,7 @@ class Supervisor:
             await asyncio.sleep(pause)
             try:
                 await embedded.start()
-            except (TimeoutError, OSError) as error:
+            except Exception as error:  # whatever it is: nobody else would start it again
                 log.error("the embedded Temporal server does not start", error=str(error))
 
     async def _keep_worker(self, number: int, address: str) -> None:

@@ -177,3 +177,14 @@ def turn_of(volume: Volume, key: str, scoped: str) -> str | None:
         if line.get("role") == USER and line.get("id") == scoped:
             return str(line.get("turn"))
     return None
+
+
+def took(volume: Volume, key: str, turn: str, scoped: str) -> bool:
+    """Whether the turn, which stands at the transcript's end, has taken the message in. One that a batch brought
+    along is not in it when an older turn has answered it, or nobody signed it."""
+    for line in backwards(volume, key):
+        if line.get("turn") != turn:
+            return False
+        if line.get("role") == USER and line.get("id") == scoped:
+            return True
+    return False

@@ -6,7 +6,7 @@ may be taken back, is not (I5).
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agent_session.transcript.lines import ENDED, EVENT, USER, decode
 from agent_session.transcript.reader import opened
@@ -24,31 +24,34 @@ class Tail:
         self._volume, self._key = volume, key
         self._forget()
 
-    def look(self, scoped_ids: Iterable[str]) -> dict[str, str]:
-        """Read what is new; return those of the messages whose turn has ended, each with its turn. Errors:
-        OSError, VolumeUnavailable; a transcript that does not exist yet holds nothing."""
+    def look(self, scoped_ids: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Read what is new; return those of the messages whose turn has ended, each with its turn. `known`: turns
+        that took a message in, learnt elsewhere, as its line may be far back. Errors: OSError, VolumeUnavailable;
+        a transcript that does not exist yet holds nothing."""
         try:
             with opened(self._volume, self._key) as descriptor:
                 self._read_on(descriptor)
+                self._taken = {**(known or {}), **self._taken}
                 ended = {one: self._taken[one] for one in scoped_ids if self._taken.get(one) in self._ended}
                 return ended if ended and self._stands(descriptor) else {}
         except FileNotFoundError:
+            self._forget()
             self._position = 0
             return {}
 
-    def takes(self, scoped: str, turn: str) -> None:
-        """The turn that has taken a message in, learnt elsewhere: its line may be far back."""
-        self._taken.setdefault(scoped, turn)
-
     def _forget(self) -> None:
-        self._position = -1
+        self._position, self._inode = -1, 0
         self._taken: dict[str, str] = {}
         self._ended: dict[str, None] = {}
 
     def _read_on(self, descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
-        if size < self._position:  # an older copy was restored, or a write was taken back
+        about = os.fstat(descriptor)
+        size = about.st_size
+        if size < self._position or about.st_ino != self._inode:  # another copy, or a write was taken back
+            fresh = self._position == 0
             self._forget()
+            self._inode = about.st_ino
+            self._position = 0 if fresh else -1
         if self._position < 0 or size - self._position > READ_BYTES:
             self._position = max(0, size - LOOK_BACK_BYTES)
         data = os.pread(descriptor, size - self._position, self._position)

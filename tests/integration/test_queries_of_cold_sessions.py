@@ -144,6 +144,13 @@ def test_an_instance_that_ran_ahead_for_a_query_fails_its_next_task() -> None:
     assert guarded(*acts) == ([False, False, False, True], 3)
 
 
+def test_a_spoilt_instance_still_takes_itself_apart() -> None:
+    gone = WorkflowActivation(run_id="run")
+    gone.jobs.add().remove_from_cache.SetInParent()
+    acts = [activation(4, 100), activation(9, 100), activation(9, 100, "legacy_query"), activation(12, 105), gone]
+    assert guarded(*acts) == ([False, False, False, True, False], 4)
+
+
 def test_tasks_and_queries_in_their_order_are_left_alone() -> None:
     acts = [
         activation(4, 100), activation(10, 103), activation(10, 103, "legacy_query"), activation(15, 107),

@@ -134,9 +134,20 @@ def test_a_turn_that_was_learnt_elsewhere_is_followed_to_its_end() -> None:
     writer, tail = Writer(volume), Tail(volume, "k")
     writer.append(taken("m"), L.user_line("t-x", "x", "y" * LOOK_BACK_BYTES))
     tail.look(["m"])
-    tail.takes("m", TURN)
     writer.append(ended())
-    assert tail.look(["m"]) == {"m": TURN}
+    assert tail.look(["m"]) == {}
+    assert tail.look(["m"], {"m": TURN}) == {"m": TURN}
+
+
+def test_a_copy_in_its_place_that_is_longer_is_read_anew() -> None:
+    volume = new_volume()
+    writer, tail = Writer(volume), Tail(volume, "k")
+    writer.append(taken("m"), ended())
+    tail.look(["m"])
+    other = writer.path.with_suffix(".other")
+    other.write_bytes(writer.encode(taken("n", "t-2"), taken("m", "t-3"), taken("o", "t-4"), taken("p", "t-5")))
+    os.replace(other, writer.path)
+    assert tail.look(["m", "n"]) == {}
 
 
 def test_damage_is_passed_over() -> None:
