@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 WINDOW_S = 60.0
+LEAST_WAIT_S = 0.001  #: less may be lost in the clock's rounding, and the wait begun again for ever
 LONGEST_WAIT_S = 60.0
 LONGEST_PAUSE_S = 300.0  #: a provider that asks for more is asked again after this
 RAMP_S = 10.0  #: after a pause, for so long...
@@ -74,7 +75,7 @@ class Limiter:
                     entry.at = self._clock() + wait
                 entry.turn.clear()
                 try:
-                    await asyncio.wait_for(entry.turn.wait(), wait)
+                    await asyncio.wait_for(entry.turn.wait(), max(wait, LEAST_WAIT_S))
                 except TimeoutError:
                     pass
             entry.at = self._clock()
