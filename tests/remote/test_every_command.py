@@ -216,7 +216,7 @@ async def test_what_is_wrong_with_a_connection_is_said_by_exit_code(opened: Door
 async def test_the_environment_names_a_gateway_for_every_command(opened: Door, tmp_path: Path) -> None:
     given = {"AGENT_SESSION_GATEWAY__URL": opened.url, "AGENT_SESSION_GATEWAY__TOKEN": opened.token}
     shell = Shell(tmp_path / "nothing-here", **given)
-    assert (await shell.run("send", "main", "remember blue")).out == "I will remember: blue\n"
+    assert (await shell.run("send", fresh_key(), "remember blue")).out == "I will remember: blue\n"
     ran = await shell.run("run", "hello")
     assert (ran.code, "use 'send'" in ran.err) == (2, True), ran.err
     assert not (tmp_path / "nothing-here").exists()
