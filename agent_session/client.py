@@ -21,7 +21,6 @@ from typing import Any, Self
 
 from temporalio.client import (
     Client,
-    WorkflowExecution,
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
@@ -41,11 +40,12 @@ from agent_session.client_types import (
     SessionError,
     SessionIsLive,
     SessionRow,
+    row_of,
 )
 from agent_session.connection import connect
 from agent_session.domain.authority import APPROVE_GRANT, SHELL_GRANT, sign_decision, sign_message
 from agent_session.domain.commands import command_of
-from agent_session.domain.ids import key_of_workflow, message_id, session_key, workflow_id
+from agent_session.domain.ids import message_id, session_key, workflow_id
 from agent_session.domain.inbox import CarriedInbox
 from agent_session.domain.limits import SIGNAL_BYTES
 from agent_session.domain.messages import COLLECT, MODES, PERSON, InboundMessage
@@ -117,17 +117,18 @@ class SessionClient:
         sender: str = "",
         reply_address: str = "",
         attachments: Sequence[str | Path | Attachment] = (),
+        start: bool = True,
         timeout_s: float = 60,
     ) -> Receipt:
-        """Hand a message to the session, starting it when it does not live yet. The same `id` again, at
+        """Hand a message to the session, starting it when it does not live yet (`start`). The same `id` again, at
         any time, is the same message. Limits: text and each attachment 64 MiB.
 
         Errors: BadSessionKey, BadMessageId, ValueError (mode, sizes), SessionBusy after `timeout_s`,
-        VolumeUnavailable when the text must be spooled and cannot.
+        VolumeUnavailable when the text must be spooled and cannot; without `start` NoSuchSession.
         """
         key = session_key(key)
         message = await self._message(key, text, id or uuid.uuid4().hex, mode, kind, sender, reply_address, attachments)
-        await self._signal(key, message, timeout_s)
+        await self._signal(key, message, timeout_s, start=start)
         if command_of(message):
             self._asides[message.scoped] = None
             while len(self._asides) > ASIDES_KEPT:
@@ -326,11 +327,14 @@ class SessionClient:
     async def _attach_file(self, key: str, path: str | Path) -> Attachment:
         return await self.attach(key, await asyncio.to_thread(Path(path).read_bytes), Path(path).name)
 
-    async def _signal(self, key: str, message: InboundMessage, timeout_s: float) -> None:
+    async def _signal(self, key: str, message: InboundMessage, timeout_s: float, *, start: bool) -> None:
         """Signal-with-start: atomic, no check-then-start race."""
         deadline, pause = time.monotonic() + timeout_s, 0.1
         while True:
             try:
+                if not start:
+                    await self._handle_signal(key, "receive", to_wire(message))
+                    return
                 await self.temporal.start_workflow(
                     SESSION_WORKFLOW,
                     {"key": key},
@@ -376,15 +380,6 @@ __all__ = [
     "SessionIsLive",
     "SessionRow",
 ]
-
-
-def row_of(found: WorkflowExecution) -> SessionRow:
-    """A session as Temporal's visibility lists it."""
-    needs = found.search_attributes.get("AgentSessionNeeds") or [""]
-    running = found.status == WorkflowExecutionStatus.RUNNING
-    return SessionRow(
-        key_of_workflow(found.id), found.workflow_type, running, int(found.start_time.timestamp()), str(needs[0])
-    )
 
 
 def _is_busy(error: RPCError) -> bool:

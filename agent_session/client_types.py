@@ -3,6 +3,9 @@
 import re
 from dataclasses import dataclass
 
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
+
+from agent_session.domain.ids import key_of_workflow
 from agent_session.domain.replies import ANSWERED
 
 
@@ -89,3 +92,12 @@ class SessionRow:
     running: bool
     started_s: int
     needs: str = ""
+
+
+def row_of(found: WorkflowExecution) -> SessionRow:
+    """A session as Temporal's visibility lists it."""
+    needs = found.search_attributes.get("AgentSessionNeeds") or [""]
+    running = found.status == WorkflowExecutionStatus.RUNNING
+    return SessionRow(
+        key_of_workflow(found.id), found.workflow_type, running, int(found.start_time.timestamp()), str(needs[0])
+    )

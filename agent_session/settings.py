@@ -4,17 +4,19 @@ Environment names are `AGENT_SESSION_` and the path joined by `__` (`AGENT_SESSI
 unknown key or a bad value is one `BadSettings` that names key, value and origin; secrets are never shown.
 """
 
-import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent_session.settings_channels import HeartbeatSettings, ScheduleSettings, SlackSettings
+from agent_session.settings_part import Names, Part
 
 PREFIX = "AGENT_SESSION_"
 CONFIG_FILE = "config.toml"
@@ -25,16 +27,13 @@ class BadSettings(Exception):
     """Settings that cannot be used: what was wrong, where it came from, what to do."""
 
 
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class TemporalSettings(Part):
     """Where Temporal is. Without an address (here, or in Temporal's own TEMPORAL_* environment and
     profile file) the embedded server of `up` is used."""
 
     address: str = ""
     namespace: str = ""
+    ui_url: str = Field(default="", pattern=r"^(https?://\S+)?$")  #: Temporal's web UI, as people's browsers reach it
     api_key: SecretStr = SecretStr("")
     tls: bool | None = None
     tls_server_name: str = ""
@@ -72,18 +71,6 @@ class ShellSettings(Part):
 class FilesSettings(Part):
     max_read_bytes: int = Field(default=256 * 1024, ge=1024)
     max_write_bytes: int = Field(default=1024 * 1024, ge=1024)
-
-
-def _names(value: object) -> object:
-    """A list as TOML or JSON has it, or names between commas, as is usual in an environment."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith("["):
-        return json.loads(value)
-    return [name.strip() for name in value.split(",") if name.strip()]
-
-
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class WebSettings(Part):
@@ -199,6 +186,9 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     gateway: GatewaySettings = GatewaySettings()
     live: LiveSettings = LiveSettings()
+    slack: SlackSettings = SlackSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     log: LogSettings = LogSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

@@ -5,16 +5,29 @@ acknowledges its own source only after that has returned. Replies come to `deliv
 the channel's own task queue, possibly more than once: post once, by the reply's id.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from agent_session.client import SessionClient
+from agent_session.domain.outbound import Outbound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a channel can do; a process runs for those that receive."""
+
+    receives: bool = False  #: has a source of its own, which `run` listens to
+    delivers: bool = False  #: replies are pushed to it; then its worker must run for them to arrive
+    streams: bool = False  #: shows an answer while it is being written
+    files: bool = False  #: takes files in
+    decides: bool = False  #: people can decide on tool calls there
 
 
 class Channel(Protocol):
     """One file of this folder with `create(settings) -> Channel`."""
 
     name: str  #: also the first part of its reply addresses, `<name>:<place>`
-    delivers: bool  #: whether replies are pushed to it; then its worker must run for them to arrive
+    capabilities: Capabilities
 
     async def run(self, client: SessionClient) -> None:
         """Take messages in until cancelled, or until the source ends."""
@@ -24,12 +37,12 @@ class Channel(Protocol):
         """Errors: ValueError for a place that can never be posted to."""
         ...
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
-        """Post a reply, once per `reply_id`: look it up first, since an attempt may have died between
+    async def deliver(self, out: Outbound) -> None:
+        """Post a reply, once per `out.reply`: look it up first, since an attempt may have died between
         posting and saying so. Errors: ValueError for a place that can never be posted to; any other is
         retried."""
         ...
 
     async def probe(self) -> str:
-        """Empty when messages can come in and go out; else what is wrong and what to do."""
+        """Empty when messages can come in and go out, tried for real; else what is wrong and what to do."""
         ...

@@ -10,15 +10,17 @@ from pathlib import Path
 
 from agent_session.asking import NeedsAPerson, reply_unless_it_asks
 from agent_session.client_types import Reply, SessionError
+from agent_session.domain.outbound import Outbound
 from agent_session.remote.sessions import Sessions
 from agent_session.settings import Settings
+from channels.base import Capabilities
 
 
 class CliChannel:
     """One conversation by lines."""
 
     name = "cli"
-    delivers = False
+    capabilities = Capabilities(files=True, decides=True)
 
     def __init__(self, key: str = "main", attachments: Sequence[Path] = ()) -> None:
         self.key = key
@@ -47,8 +49,8 @@ class CliChannel:
     def check_place(self, place: str) -> None:
         raise ValueError("a terminal is not pushed to: it waits for its replies")
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
-        self.check_place(place)
+    async def deliver(self, out: Outbound) -> None:
+        self.check_place(out.place)
 
     async def probe(self) -> str:
         return ""

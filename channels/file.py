@@ -13,9 +13,11 @@ from pathlib import Path
 import orjson
 
 from agent_session.client import SessionClient
+from agent_session.domain.outbound import Outbound
 from agent_session.paths import folder, open_regular
 from agent_session.settings import Settings
 from agent_session.transcript.volume import Volume
+from channels.base import Capabilities
 
 PLACE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}\Z")
 
@@ -24,7 +26,7 @@ class FileChannel:
     """Out only; nothing comes in."""
 
     name = "file"
-    delivers = True
+    capabilities = Capabilities(delivers=True)
 
     def __init__(self, data_dir: Path) -> None:
         self._volume = Volume(data_dir)
@@ -36,9 +38,9 @@ class FileChannel:
         if not PLACE.match(place):
             raise ValueError(f"{place!r} is no file name: letters, digits, '.', '_' and '-', at most 100")
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
-        self.check_place(place)
-        await asyncio.to_thread(self._append, place, reply_id, text)
+    async def deliver(self, out: Outbound) -> None:
+        self.check_place(out.place)
+        await asyncio.to_thread(self._append, out.place, out.reply, out.text)
 
     async def probe(self) -> str:
         try:

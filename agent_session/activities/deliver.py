@@ -14,6 +14,7 @@ from temporalio.exceptions import ApplicationError
 from agent_session.domain.authority import place_is_signed
 from agent_session.domain.failures import FailureEnvelope
 from agent_session.domain.ids import error_id, key_of_workflow
+from agent_session.domain.outbound import Outbound, kind_of
 from agent_session.domain.outbox import Delivery
 from agent_session.domain.replies import FAILED
 from agent_session.domain.wire import Wire, from_wire
@@ -42,7 +43,7 @@ class DeliversReplies(Protocol):
 
     name: str
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
+    async def deliver(self, out: Outbound) -> None:
         """Post once: look the id up, then post. Errors: any; it is retried."""
         ...
 
@@ -73,7 +74,7 @@ class DeliverActivity:
                 raise Refused(f"the address {delivery.address!r} is not signed")
             text = await asyncio.to_thread(self._text_of, key, delivery, activity.info().scheduled_time)
             if text:
-                await self._channel.deliver(delivery.address.partition(":")[2], delivery.reply, text)
+                await self._channel.deliver(_outbound(key, delivery, text))
         except Exception as error:
             identifier = error_id(delivery.reply, delivery.address)
             where = {"address": delivery.address, "reply": delivery.reply, "error_id": identifier}
@@ -99,3 +100,14 @@ class DeliverActivity:
             return REPLY_LOST
         text, ended = found
         return text or (f"({ended.get('outcome')})" if delivery.outcome != "answered" else "")
+
+
+def _outbound(key: str, delivery: Delivery, text: str) -> Outbound:
+    return Outbound(
+        session=key,
+        place=delivery.address.partition(":")[2],
+        reply=delivery.reply,
+        text=text,
+        kind=kind_of(delivery.reply, own_words=delivery.text_ref != ""),
+        outcome=delivery.outcome,
+    )

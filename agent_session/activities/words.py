@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import structlog
+from temporalio import activity
 
 from agent_session.domain.limits import INLINE_TEXT_BYTES, SPOOL_BYTES
 from agent_session.domain.messages import InboundMessage
@@ -28,6 +29,8 @@ def words_of(services: Services, key: str, message: InboundMessage) -> Words:
         value = getattr(message, name)
         if value and value != "person":
             fields[name] = value
+    if activity.in_activity():
+        fields["run"] = activity.info().workflow_run_id
     if message.grants:
         fields["grants"] = list(message.grants)
     text = message.text

@@ -30,9 +30,9 @@ async def work(settings: Settings, names: list[str], all_channels: bool, stop: a
     client = await _connect_patiently(settings, stop)
     await require_search_attribute(client)
     every = [load_channel(name, settings) for name in channel_names()]
-    services.channels = tuple(one.name for one in every if one.delivers)
+    services.channels = tuple(one.name for one in every if one.capabilities.delivers)
     chosen = [load_channel(name, settings) for name in (channel_names() if all_channels else names)]
-    deliveries = [channel_worker(client, one, settings) for one in chosen if one.delivers]
+    deliveries = [channel_worker(client, one, settings) for one in chosen if one.capabilities.delivers]
     if not supervised:
         say(f"worker {identity(settings)} polls {settings.task_queue!r}")
     await run_workers([session_worker(client, services), *deliveries], stop)

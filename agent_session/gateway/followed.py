@@ -3,13 +3,12 @@
 What is returned is on disk and stands: a write that is still under way, and may be taken back, is not (I5).
 """
 
-import fcntl
 import os
 from collections import OrderedDict
 
-from agent_session.transcript.index import lines_backwards
+from agent_session.transcript.index import lines_backwards, lines_forward
 from agent_session.transcript.lines import ENDED, EVENT, decode
-from agent_session.transcript.reader import opened
+from agent_session.transcript.reader import opened, stands
 from agent_session.transcript.volume import Volume
 
 READ_BYTES = 4 * 1024 * 1024
@@ -51,13 +50,14 @@ class Followed:
         same: bool = info.st_ino == self._inode and _ends_with(descriptor, self._position, self._end)
         if same and info.st_size == self._position:
             return []
-        _prove(descriptor)
+        if not stands(descriptor):
+            raise Busy
         size = _whole_size(descriptor)
         if self._position < 0:
             found: Told = []
             self._remember(descriptor, size)
         elif same or not self._inode:
-            found = _forward(descriptor, self._position, size)
+            found = [line for _, raw in lines_forward(descriptor, self._position, size) for line in _told(raw)]
         else:
             found = self._behind_what_is_known(descriptor, size)
         self._inode, self._position = info.st_ino, size
@@ -98,35 +98,12 @@ class Followed:
             self._known.popitem(last=False)
 
 
-def _forward(descriptor: int, start: int, end: int) -> Told:
-    found: Told = []
-    rest, position = b"", start
-    while position < end:
-        data = os.pread(descriptor, min(READ_BYTES, end - position), position)
-        if not data:
-            break
-        position += len(data)
-        *whole, rest = (rest + data).split(b"\n")
-        for raw in whole:
-            found += _told(raw)
-    return found
-
-
 def _told(raw: bytes) -> Told:
     line = decode(raw)
     if line is None:
         return []
     ended = str(line.get("turn", "")) if line.get("role") == EVENT and line.get("event") == ENDED else ""
     return [(int(line["seq"]), raw.rstrip(b"\n"), ended)]
-
-
-def _prove(descriptor: int) -> None:
-    """No writer is at work, and what stands there is on disk. Errors: Busy."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
-    except BlockingIOError:
-        raise Busy from None
-    os.fsync(descriptor)  # its writer may have been killed between write and sync
 
 
 def _ends_with(descriptor: int, position: int, end: bytes) -> bool:

@@ -19,7 +19,7 @@ from agent_session.gateway.access import READ
 from agent_session.gateway.errors import Problem
 from agent_session.gateway.route import JSON, Answer, Call, Route, Strict, Tolerant
 from agent_session.gateway.state import Gateway
-from agent_session.transcript.index import BLOCK_BYTES, lines_backwards
+from agent_session.transcript.index import lines_backwards, lines_forward
 from agent_session.transcript.lines import decode
 from agent_session.transcript.reader import opened
 from agent_session.transcript.volume import Volume, VolumeUnavailable
@@ -51,7 +51,7 @@ def page_on(volume: Volume, key: str, after: int, limit: int) -> Page:
     with opened(volume, key) as descriptor:
         size = os.fstat(descriptor).st_size
         start = _offset_behind(descriptor, size, after)
-        return _page((raw for _, raw in _lines(descriptor, start, size)), limit, backwards=False)
+        return _page((raw for _, raw in lines_forward(descriptor, start, size)), limit, backwards=False)
 
 
 def _page(found: Iterable[bytes], limit: int, *, backwards: bool) -> Page:
@@ -89,28 +89,16 @@ def _offset_behind(descriptor: int, size: int, seq: int) -> int:
 def _numbered(descriptor: int, start: int, end: int) -> Iterator[tuple[int, int]]:
     """Of each whole line that begins in this part of the file: its `seq`, and where the next one begins."""
     if start:  # to the beginning of a line, which may be here
-        first = next(_lines(descriptor, start - 1, os.fstat(descriptor).st_size), None)
+        first = next(lines_forward(descriptor, start - 1, os.fstat(descriptor).st_size), None)
         if first is None:
             return
         start = first[0]
-    for behind, raw in _lines(descriptor, start, os.fstat(descriptor).st_size):
+    for behind, raw in lines_forward(descriptor, start, os.fstat(descriptor).st_size):
         if behind - len(raw) >= end:
             return
         line = decode(raw)
         if line is not None:
             yield int(line["seq"]), behind
-
-
-def _lines(descriptor: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, each with where the next one begins. A torn last line is left out."""
-    rest, position = b"", start
-    while data := os.pread(descriptor, min(BLOCK_BYTES, end - position - len(rest)), position + len(rest)):
-        rest += data
-        begin = 0
-        while (newline := rest.find(b"\n", begin)) >= 0:
-            raw, begin = rest[begin : newline + 1], newline + 1
-            yield position + begin, raw
-        rest, position = rest[begin:], position + begin
 
 
 class Pages(Strict):

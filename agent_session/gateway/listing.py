@@ -12,8 +12,8 @@ from aiohttp import web
 from pydantic import Field
 from temporalio.client import Client
 
-from agent_session.client import SESSIONS_QUERY, row_of
-from agent_session.client_types import SessionRow
+from agent_session.client import SESSIONS_QUERY
+from agent_session.client_types import SessionRow, row_of
 from agent_session.domain.ids import workflow_id
 from agent_session.gateway.access import READ, Access
 from agent_session.gateway.errors import Problem

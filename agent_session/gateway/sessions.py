@@ -1,14 +1,16 @@
 """Sessions over HTTP: say something, look, cancel, close."""
 
 import asyncio
+from dataclasses import asdict, dataclass
 from typing import Literal
+from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import Field, RootModel
 
 from agent_session.client_types import Attachment, Receipt, Reply, ReplyPending
 from agent_session.domain.failures import ADVICE
-from agent_session.domain.ids import message_id, scoped_id
+from agent_session.domain.ids import message_id, scoped_id, workflow_id
 from agent_session.domain.limits import SPOOL_BYTES
 from agent_session.domain.replies import FAILED
 from agent_session.domain.status import Status
@@ -49,7 +51,12 @@ class MessageAnswer(Tolerant):
     error_id: str = Field(default="", description="Of a failure: `agent-session logs --id` finds it.")
 
 
-class StatusAnswer(RootModel[Status]):
+@dataclass(frozen=True, kw_only=True)
+class ShownStatus(Status):
+    temporal_url: str = ""  #: of the workflow in Temporal's web UI, where its address is configured
+
+
+class StatusAnswer(RootModel[ShownStatus]):
     """All times are seconds since the epoch, 0 for never."""
 
 
@@ -141,7 +148,16 @@ def _answer(receipt: Receipt, reply: Reply) -> MessageAnswer:
 
 
 async def status(gateway: Gateway, call: Call) -> web.StreamResponse:
-    return web.json_response(StatusAnswer(await call.client.status(call.key)).model_dump())
+    found = await call.client.status(call.key)
+    url = temporal_url(gateway.settings.temporal.ui_url, gateway.temporal.namespace, call.key)
+    return web.json_response({**asdict(found), "temporal_url": url})
+
+
+def temporal_url(ui: str, namespace: str, key: str) -> str:
+    """Where Temporal's web UI shows a session's workflow; `/<run id>/history` behind it is one run."""
+    if not ui:
+        return ""
+    return f"{ui.rstrip('/')}/namespaces/{quote(namespace, safe='')}/workflows/{quote(workflow_id(key), safe='')}"
 
 
 async def cancel(gateway: Gateway, call: Call) -> web.StreamResponse:

@@ -202,6 +202,8 @@ class Supervisor:
         }
         if self._embedded is not None:
             ours["AGENT_SESSION_TEMPORAL__ADDRESS"] = address
+            if self._embedded.ui_port and not self._settings.temporal.ui_url:
+                ours["AGENT_SESSION_TEMPORAL__UI_URL"] = f"http://127.0.0.1:{self._embedded.ui_port}"
         return {**os.environ, **ours}
 
     async def _wait_for_pollers(self, client: Client) -> None:

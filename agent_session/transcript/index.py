@@ -139,6 +139,23 @@ def lines_backwards(descriptor: int, end: int) -> Iterator[tuple[int, bytes]]:
         yield 0, rest
 
 
+def lines_forward(descriptor: int, start: int, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Whole lines from `start` on, where a line begins, each with where the next one begins; up to `end`, or to
+    the file's. A torn last line is left for the next read."""
+    rest, position = b"", start
+    while True:
+        at = position + len(rest)
+        data = os.pread(descriptor, BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - at), at)
+        if not data:
+            return
+        rest += data
+        begin = 0
+        while (newline := rest.find(b"\n", begin)) >= 0:
+            raw, begin = rest[begin : newline + 1], newline + 1
+            yield position + begin, raw
+        rest, position = rest[begin:], position + begin
+
+
 def _same_end(index: Index, descriptor: int) -> bool:
     if not index.last_bytes:
         return True
@@ -167,14 +184,10 @@ def _build(descriptor: int, end: int) -> Index:
 
 
 def _feed(index: Index, descriptor: int, start: int, end: int) -> None:
-    data = os.pread(descriptor, end - start, start)
-    begin = 0
-    while (newline := data.find(b"\n", begin)) >= 0:
-        raw = data[begin : newline + 1]
+    for behind, raw in lines_forward(descriptor, start, end):
         line = decode(raw)
         if line is not None:
-            index.add(line, start + begin, raw)
+            index.add(line, behind - len(raw), raw)
         else:
             index.bad += 1
-            index.size, index.last_bytes = start + newline + 1, raw[-CHECK_BYTES:]
-        begin = newline + 1
+            index.size, index.last_bytes = behind, raw[-CHECK_BYTES:]

@@ -3,6 +3,7 @@
 For prompts from the end (the cost depends on the window, not on the file), for people from the start.
 """
 
+import fcntl
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from agent_session.paths import open_regular
-from agent_session.transcript.index import BLOCK_BYTES, lines_backwards
+from agent_session.transcript.index import lines_backwards, lines_forward
 from agent_session.transcript.lines import ASSISTANT, COMPACTION, ENDED, EVENT, GAP, NEW, USER, Line, calls_of, decode
 from agent_session.transcript.log import FILE
 from agent_session.transcript.volume import Volume
@@ -42,14 +43,19 @@ def read_all(volume: Volume, key: str, offset: int = 0) -> Iterator[tuple[int, b
     """Lines from `offset` on as (where the next one begins, raw, line). A torn last line is left for
     the next read."""
     with opened(volume, key) as descriptor:
-        number, rest, position = 0, b"", offset
-        while data := os.pread(descriptor, BLOCK_BYTES, position + len(rest)):
-            rest += data
-            while (newline := rest.find(b"\n")) >= 0:
-                raw, rest = rest[: newline + 1], rest[newline + 1 :]
-                number += 1
-                position += len(raw)
-                yield position, raw, decode(raw) or BadLine(number, position - len(raw))
+        for number, (behind, raw) in enumerate(lines_forward(descriptor, offset), 1):
+            yield behind, raw, decode(raw) or BadLine(number, behind - len(raw))
+
+
+def stands(descriptor: int) -> bool:
+    """Whether no writer is at work on the transcript: then nothing of it can be taken back, and it is on disk when
+    this returns. The lock is given back when the file is closed. Errors: OSError."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    os.fsync(descriptor)  # its writer may have been killed between write and sync
+    return True
 
 
 def progress(volume: Volume, key: str, turn: str, after_seq: int) -> tuple[int, bool]:

@@ -4,12 +4,11 @@ For those who wait for an answer. What is reported stands on disk, whole: a writ
 may be taken back, is not (I5).
 """
 
-import fcntl
 import os
 from collections.abc import Iterable, Mapping
 
 from agent_session.transcript.lines import ENDED, EVENT, USER, decode
-from agent_session.transcript.reader import opened
+from agent_session.transcript.reader import opened, stands
 from agent_session.transcript.volume import Volume
 
 LOOK_BACK_BYTES = 16 * 1024  #: where the first look begins, before the end
@@ -74,12 +73,9 @@ class Tail:
 
     def _stands(self, descriptor: int) -> bool:
         """No writer is at work, and what was read is on disk."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back when the file is closed
-        except BlockingIOError:
+        if not stands(descriptor):
             return False
         if os.fstat(descriptor).st_size < self._position:
             self._forget()
             return False
-        os.fsync(descriptor)  # its writer may have been killed between write and sync
         return True

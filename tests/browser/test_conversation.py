@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.browser.support import Slow, Tab, expect
 from tests.fakes.providers import FakeProvider, calls, says
 from tests.gateway.support import Door
-from tests.support import fresh_key
+from tests.support import Service, fresh_key
 
 OpenTab = Callable[..., Awaitable[Tab]]
 
@@ -84,6 +84,31 @@ async def test_escape_cancels_the_turn(gate: Door, model: FakeProvider, open_tab
     slow.end()
 
 
+async def test_a_roll_over_is_marked_and_leads_to_the_run_in_temporals_ui(
+    gate: Door, served: Service, model: FakeProvider, open_tab: OpenTab
+) -> None:
+    key, ui = fresh_key(), "http://127.0.0.1:8233/"
+    model.will(says("first"), says("second"), says("third"))
+    temporal = served.settings.temporal.model_copy(update={"ui_url": ui})
+    gate.gateway.settings = gate.gateway.settings.model_copy(update={"temporal": temporal})
+    tab = await open_tab(gate, key)
+    for words in ("one", "two"):
+        await tab.say(words)
+        await expect(tab.page.locator("article.answer:not(.live)")).to_have_count(1 if words == "one" else 2)
+    await expect(tab.page.locator(".note.rolled")).to_have_count(0)
+    await served.client.roll_over(key)
+    await served.until(key, lambda status: status.roll_overs > 0)
+    await tab.say("three")
+    marker = tab.page.locator(".note.rolled")
+    await expect(marker).to_have_count(1)
+    run = (await served.client.status(key)).run_id
+    history = f"{ui}namespaces/default/workflows/session%2F{key}/{run}/history"
+    await expect(marker.get_by_role("link", name=run[:8])).to_have_attribute("href", history)
+    await expect(tab.page.locator("#details").get_by_role("link")).to_have_attribute("href", history)
+    await tab.page.reload()
+    await expect(marker.get_by_role("link", name=run[:8])).to_have_attribute("href", history)
+
+
 async def test_two_tabs_see_the_same(gate: Door, model: FakeProvider, open_tab: OpenTab) -> None:
     slow, key = Slow(), fresh_key()
     model.will(slow.step)
@@ -97,4 +122,5 @@ async def test_two_tabs_see_the_same(gate: Door, model: FakeProvider, open_tab: 
     slow.end()
     for tab in (one, other):
         await expect(tab.page.locator("article.answer:not(.live)")).to_contain_text("Both see this.")
+        await expect(tab.page.locator("#state")).to_have_text("idle")
     assert await one.log.inner_text() == await other.log.inner_text()

@@ -11,6 +11,7 @@ from tests.support import Service, fresh_key
 
 OpenTab = Callable[..., Awaitable[Tab]]
 MESSAGES = 5_000
+RUN_TURNS = 50
 NODES = 6_000  #: of the whole document
 
 
@@ -20,7 +21,8 @@ def write_long(service: Service, key: str, messages: int = MESSAGES) -> None:
     for n in range(1, messages // 2 + 1):
         turn = f"t-{n:016x}"
         lines.append({"n": n, "turn": turn, "role": "user", "id": f"{n:016x}", "channel": "http",
-                      "principal": "http:owner", "content": f"question {n}\n" + "why? " * (n % 40)})  # fmt: skip
+                      "principal": "http:owner", "run": f"{n // RUN_TURNS:08d}",
+                      "content": f"question {n}\n" + "why? " * (n % 40)})  # fmt: skip
         step = 1
         if n % 3 == 0:
             call = {"id": f"{turn}-1-0", "name": "shell", "args": '{"command": "true"}', "verdict": "run"}
@@ -58,18 +60,21 @@ async def test_five_thousand_messages_scroll_to_the_first_and_back_in_a_bounded_
     before = await work_ms(tab)
     seen: dict[str, Any] = await tab.js("""async () => {
         const scroller = document.getElementById('scroller');
-        const counts = [], began = performance.now(); let steps = 0;
+        const counts = [], runs = new Set(), began = performance.now(); let steps = 0;
         const first = () => document.querySelector('#lines article')?.id;
         while ((first() !== 'line-1' || scroller.scrollTop > 0) && performance.now() - began < 90000) {
             scroller.scrollTop -= 1500;
             await new Promise(requestAnimationFrame);
+            for (const one of document.querySelectorAll('.note.rolled')) runs.add(one.textContent);
             if (steps++ % 20 === 0) counts.push(document.querySelectorAll('*').length);
         }
-        return { steps, most: Math.max(...counts), first: first() };
+        return { steps, most: Math.max(...counts), first: first(), runs: [...runs].sort() };
     }""")
     work = (await work_ms(tab) - before) / seen["steps"]
     assert seen["first"] == "line-1", "the first message was never reached"
     assert seen["most"] < NODES
+    rolled_over = [f"Rolled over into run {run:08d}" for run in range(1, MESSAGES // 2 // RUN_TURNS + 1)]
+    assert seen["runs"] == rolled_over
     assert work < 30, "script, style and layout of a step of 1,500 px; 7 ms on a busy machine of two cores"
     await expect(tab.page.locator("#lines article").first).to_contain_text("question 1")
     await tab.page.get_by_role("button", name="To the newest").click()

@@ -9,6 +9,7 @@ import pytest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
 
+from agent_session.domain.outbound import Outbound
 from agent_session.settings import load_settings
 from channels import NoSuchChannel, channel_names, load_channel
 from channels.file import FileChannel
@@ -108,11 +109,11 @@ async def test_a_place_that_can_never_be_posted_to_is_dropped_and_said(service: 
 async def test_the_file_channel_posts_a_reply_id_once_also_after_a_torn_line(service: Service) -> None:
     channel = load_channel("file", service.settings)
     assert await channel.probe() == ""
-    await channel.deliver("x", "t-1", "one")
+    await channel.deliver(Outbound(session="s", place="x", reply="t-1", text="one"))
     path = service.settings.data_dir / "channels" / "file" / "x.jsonl"
     path.write_bytes(path.read_bytes() + b'{"reply":"t-2","te')
     for reply in ("t-1", "t-2", "t-2", "t-1"):
-        await channel.deliver("x", reply, reply)
+        await channel.deliver(Outbound(session="s", place="x", reply=reply, text=reply))
     assert delivered(service, "x") == ["one", "t-2"]
 
 
@@ -120,4 +121,4 @@ def test_channels_are_found_without_a_list(tmp_path: Path) -> None:
     assert {"cli", "file"} <= set(channel_names())
     with pytest.raises(NoSuchChannel, match="pigeon"):
         load_channel("pigeon", load_settings({"data_dir": tmp_path}))
-    assert FileChannel(tmp_path).delivers
+    assert FileChannel(tmp_path).capabilities.delivers

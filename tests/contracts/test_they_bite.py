@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from agent_session.domain.outbound import Outbound
 from agent_session.models.base import ModelAnswer, ModelFault, Prompt, RequestedCall
 from agent_session.models.offline import OfflineModel
 from agent_session.tools.base import ToolContext, tool
+from channels.base import Capabilities
 from tests.contracts.channel import check_channel
 from tests.contracts.model import check_fault, check_model
 from tests.contracts.tool import check_call, check_schema, check_tool
@@ -55,7 +57,7 @@ def test_a_schema_that_says_too_little(change: dict[str, Any]) -> None:
 class Forgetful:
     """Posts whatever it is handed, wherever."""
 
-    name, delivers = "forgetful", True
+    name, capabilities = "forgetful", Capabilities(delivers=True)
 
     def __init__(self, places: tuple[str, ...] = ()) -> None:
         self.posted: list[str] = []
@@ -68,8 +70,8 @@ class Forgetful:
         if place in self._bad:
             raise ValueError("no such place")
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
-        self.posted.append(text)
+    async def deliver(self, out: Outbound) -> None:
+        self.posted.append(out.text)
 
     async def probe(self) -> str:
         return ""

@@ -171,7 +171,7 @@ async def test_the_status_is_that_of_the_command(gateway: Door) -> None:
     await gateway.say(key, "remember tea")
     found = (await gateway.get(f"/v1/sessions/{key}")).json
     assert found["last_reply"] == "I will remember: tea"
-    assert set(found) == set(Status.__dataclass_fields__)
+    assert set(found) == {*Status.__dataclass_fields__, "temporal_url"}
 
 
 async def test_a_closed_session_keeps_its_transcript_and_begins_anew_with_a_message(gateway: Door) -> None:

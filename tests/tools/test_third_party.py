@@ -17,6 +17,7 @@ from tests.support import Service, fresh_key
 PACKAGE = """
     from agent_session.models.base import ModelAnswer
     from agent_session.tools import ToolContext, tool
+    from channels.base import Capabilities
 
     @tool(effects="none", timeout_s=5)
     async def roll(ctx: ToolContext, sides: int = 6) -> str:
@@ -36,7 +37,7 @@ PACKAGE = """
         return Parrot()
 
     class Pigeon:
-        name, delivers = "pigeon", True
+        name, capabilities = "pigeon", Capabilities(delivers=True)
 
     def pigeon(settings):
         return Pigeon()
@@ -92,7 +93,7 @@ async def test_a_strangers_model_answers(installed: Callable[[str], None], make_
 
 def test_a_strangers_channel_is_found(installed: Callable[[str], None], tmp_path: Path) -> None:
     installed(PACKAGE)
-    assert channels.load_channel("pigeon", load_settings({"data_dir": tmp_path})).delivers
+    assert channels.load_channel("pigeon", load_settings({"data_dir": tmp_path})).capabilities.delivers
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,20 @@ import { bytes, make, moment } from "./words.js";
 export function blockNode(item, context) {
   if (item.kind === "user") return userNode(item, context);
   if (item.kind === "answer") return answerNode(item, context);
-  return make("div", { id: item.id, className: `note ${item.line.event} ${item.line.outcome ?? ""}` }, noteWords(item.line));
+  const words = item.line.event === "rolled" ? runNode(item.line.run, context) : noteWords(item.line);
+  return make("div", { id: item.id, className: `note ${item.line.event} ${item.line.outcome ?? ""}` }, words);
+}
+
+function runNode(run, context) {
+  const name = make("a", { className: "run", "data-run": run, target: "_blank", rel: "noreferrer" }, run.slice(0, 8));
+  const url = context.temporal();
+  if (url) linkRun(name, url);
+  return make("span", {}, "Rolled over into run ", name);
+}
+
+/** Makes the name of a workflow run a link into Temporal's UI. */
+export function linkRun(name, url) {
+  name.href = `${url}/${name.dataset.run}/history`;
 }
 
 function userNode({ id, line }, context) {

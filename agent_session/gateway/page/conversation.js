@@ -1,7 +1,7 @@
 /** One open session: its lines, what happens live, its status, what waits for a person. Ends with `close`. */
 
 import { Approvals } from "./approvals.js";
-import { blockNode } from "./blocks.js";
+import { blockNode, linkRun } from "./blocks.js";
 import { addOutput, callNode, showOutput } from "./calls.js";
 import { Pending } from "./composer.js";
 import { isRunning, stateOf } from "./details.js";
@@ -29,6 +29,7 @@ export class Conversation {
       name: gateway.name,
       asking: this.asking,
       call: (id) => this.transcript.call(id),
+      temporal: () => this.status?.temporal_url,
       toggled: () => this.window.measure(),
       download: (call) => this.#download(call),
     };
@@ -172,7 +173,7 @@ export class Conversation {
       this.page.restored(); // an older copy of the transcript was put in its place
       return;
     }
-    const { item, call } = this.transcript.append(line);
+    const { count, call } = this.transcript.append(line);
     if (line.event === "ended") this.ended = line.turn;
     else if (line.role !== "event") this.#begun(line.turn);
     if (line.role !== "tool") this.#soon();
@@ -181,7 +182,7 @@ export class Conversation {
     this.window.keep(() => {
       this.live.lineCame(line);
       if (line.role === "user") this.pending.lineCame(line);
-      if (item) this.window.appended();
+      if (count) this.window.appended(count);
     });
     if (line.role === "assistant" && line.content && !line.tool_calls?.length) {
       this.page.say(`The agent answered: ${line.content.slice(0, 400)}`);
@@ -217,8 +218,10 @@ export class Conversation {
   }
 
   #show(status) {
+    const url = this.status?.temporal_url ? "" : status.temporal_url;
     this.status = status;
     this.window.keep(() => this.page.status(status));
+    if (url) for (const run of this.parts.lines.querySelectorAll("a.run")) linkRun(run, url);
     this.#tick();
   }
 

@@ -16,9 +16,17 @@ export function stateWords(status) {
 
 export function showDetails(root, status) {
   const rows = status ? rowsOf(status) : [];
+  const told = JSON.stringify(rows.map(([name, value]) => [name, value.href ?? value]));
+  if (told === root.dataset.told) return; // who has come to the link by keyboard stays there
+  root.dataset.told = told;
   root.replaceChildren(
     ...rows.filter(([, value]) => value !== "").flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
   );
+}
+
+function workflowLink({ temporal_url, run_id }) {
+  const href = run_id ? `${temporal_url}/${run_id}/history` : temporal_url;
+  return make("a", { href, target: "_blank", rel: "noreferrer" }, "The workflow's history");
 }
 
 function rowsOf(status) {
@@ -34,6 +42,8 @@ function rowsOf(status) {
     ["Tokens", amount(tokens) + cached],
     ["Cost", status.cost_microusd ? dollars(status.cost_microusd) : ""],
     ["Turns", `${status.turns ?? 0}`],
+    ["Rolled over", status.roll_overs ? `${status.roll_overs} times; ${status.turns_in_run ?? 0} turns in this run` : ""],
+    ["Temporal", status.temporal_url ? workflowLink(status) : ""],
     ["Shell", status.shell ?? ""],
     ["Allowed", (status.allowed ?? []).map(visible).join(" · ")],
     ["Last error", status.last_error ? `${status.last_error} (${status.last_error_id ?? ""})` : ""],

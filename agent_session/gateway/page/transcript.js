@@ -1,5 +1,11 @@
 /** Lines of the transcript as items to show, oldest first. Knows nothing of the document. */
 
+/** A person's words tell which workflow run took them in; another one than before is where the session rolled over. */
+const runOf = (items, from, step) => {
+  for (let at = from; at >= 0 && at < items.length; at += step) if (items[at].run) return items[at].run;
+  return "";
+};
+
 const NOTES = new Set(["gap", "compaction", "new", "model"]);
 
 export class Transcript {
@@ -15,7 +21,10 @@ export class Transcript {
   /** A page of lines from before the first; returns how many items came. */
   prepend(lines, more) {
     const fresh = lines.filter((line) => !this.first || line.seq < this.first);
-    const items = fresh.map((line) => this.#note(line)).filter(Boolean);
+    const items = [];
+    for (const line of fresh) this.#add(items, this.#note(line));
+    const [before, behind] = [runOf(items, items.length - 1, -1), this.items.findIndex((one) => one.run)];
+    if (before && behind >= 0 && this.items[behind].run !== before) items.push(rolledOver(this.items[behind]));
     this.items.unshift(...items);
     this.first = fresh[0]?.seq ?? this.first;
     this.last = Math.max(this.last, fresh.at(-1)?.seq ?? 0);
@@ -23,14 +32,14 @@ export class Transcript {
     return items.length;
   }
 
-  /** The next line; returns `{item, call}`: what is new, and the id of a call that changed. A known one is no news. */
+  /** The next line; returns `{count, call}`: how many items are new, and the id of a call that changed. A known one is no news. */
   append(line) {
     if (line.seq <= this.last) return {};
     this.last = line.seq;
     this.first ||= line.seq;
-    const item = this.#note(line);
-    if (item) this.items.push(item);
-    return { item, call: item ? "" : (line.call ?? "") };
+    const [item, before] = [this.#note(line), this.items.length];
+    this.#add(this.items, item);
+    return { count: this.items.length - before, call: item ? "" : (line.call ?? "") };
   }
 
   /** What is known of a call; made when it is first heard of. */
@@ -41,8 +50,15 @@ export class Transcript {
     return this.calls.get(id);
   }
 
+  #add(items, item) {
+    if (!item) return;
+    const before = item.run ? runOf(items, items.length - 1, -1) : "";
+    if (before && before !== item.run) items.push(rolledOver(item));
+    items.push(item);
+  }
+
   #note(line) {
-    if (line.role === "user") return item(line, "user");
+    if (line.role === "user") return { ...item(line, "user"), run: line.run };
     if (line.role === "assistant") {
       this.steps.add(`${line.turn}/${line.step ?? 0}`);
       for (const asked of line.tool_calls ?? []) Object.assign(this.call(asked.id), { asked, at: line.at });
@@ -60,6 +76,8 @@ export class Transcript {
 }
 
 const item = (line, kind) => ({ id: `line-${line.seq}`, seq: line.seq, kind, line });
+
+const rolledOver = ({ seq, run }) => ({ id: `run-${seq}`, seq, kind: "note", line: { event: "rolled", run } });
 
 /** What a person wrote, without what the model is told beside it: where the whole of a long text is, and the files. */
 export function wordsOf(line) {

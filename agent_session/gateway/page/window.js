@@ -58,7 +58,7 @@ export class Window {
   }
 
   /** Items came behind the last. */
-  appended(count = 1) {
+  appended(count) {
     const complete = this.to + count >= this.items.length;
     if (complete && (this.stuck || this.to - this.from < MOST)) this.keep(() => this.#show(this.from, this.items.length, "top"));
     else this.changed();

@@ -7,9 +7,11 @@ import os
 import re
 
 from agent_session.client import SessionClient
+from agent_session.domain.outbound import Outbound
 from agent_session.paths import folder, read_regular, write_whole
 from agent_session.settings import Settings
 from agent_session.transcript.volume import Volume
+from channels.base import Capabilities
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,63}\Z")
 LETTER = re.compile(r"(?P<person>[A-Za-z0-9][A-Za-z0-9_]{0,63})-[A-Za-z0-9._-]{1,64}\.letter\Z")
@@ -21,7 +23,7 @@ class Mailbox:
     """In and out."""
 
     name = "mailbox"
-    delivers = True
+    capabilities = Capabilities(receives=True, delivers=True)
 
     def __init__(self, volume: Volume) -> None:
         self._volume = volume
@@ -38,9 +40,9 @@ class Mailbox:
         if not NAME.match(place):
             raise ValueError(f"{place!r} is nobody's name: letters, digits and _, at most 64")
 
-    async def deliver(self, place: str, reply_id: str, text: str) -> None:
-        self.check_place(place)
-        await asyncio.to_thread(self._post, place, reply_id, text)
+    async def deliver(self, out: Outbound) -> None:
+        self.check_place(out.place)
+        await asyncio.to_thread(self._post, out.place, out.reply, out.text)
 
     async def probe(self) -> str:
         try:
