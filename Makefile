@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup run test e2e browser losses chaos chaos-short lint types fmt check bench bench-check lock clean
+.PHONY: help setup run test e2e browser losses chaos chaos-short mutation lint types fmt check bench bench-check lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ chaos: setup ## 5,000 messages, 50 sessions, 100 kills and every other fault, ju
 
 chaos-short: setup ## The same, small (about 80 seconds)
 	@$(BIN)/python -m tests.chaos --messages 150 --sessions 8 --kills 8 --seconds 45 $(CHAOS)
+
+mutation: setup ## Mutants of domain/ and transcript/ that the tests let live (about 20 minutes)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[mutation]' >&2
+	@PATH="$(BIN):$$PATH" $(BIN)/mutmut run --max-children 2 && $(BIN)/mutmut results
 
 lint: setup ## Lint and import rules
 	@$(BIN)/ruff check .

@@ -20,16 +20,13 @@ from agent_session.domain.ids import workflow_id
 from agent_session.domain.replies import ANSWERED, PENDING, ROLLED_OVER, UNKNOWN, ReplyRecord
 from agent_session.domain.wire import from_wire
 from agent_session.transcript import spool
-from agent_session.transcript.growth import Growth
+from agent_session.transcript.growth import Growth, until_the_next_look
 from agent_session.transcript.reader import reply_of, took, turn_of
 from agent_session.transcript.tail import Tail
 from agent_session.transcript.volume import Volume
 
 QUERY_TIMEOUT_S = 4.0
 FIRST_ASK_S, FIRST_ASK_ASIDE_S, MOST_ASK_S = 0.25, 0.02, 5.0  #: between queries; each pause is twice the last
-LOOK_S = 0.002, 0.25  #: least and most between looks at a transcript of which no news comes
-LOOK_WATCHED_S = 0.05, 1.0  #: and where the kernel tells of it
-PATIENCE = 4  #: looks come a quarter of the time waited so far apart
 LOOKING_THREADS = 4
 AGAIN_S = 0.2
 NOT_YET = ReplyRecord(turn="", outcome=PENDING)
@@ -115,11 +112,7 @@ class Waiter:
             with suppress(OSError, ValueError):  # the volume is away, or a link was planted: the query answers
                 waiting, known = tuple(listening.waiting), dict(listening.known)
                 listening.tell(await loop.run_in_executor(self._threads, listening.tail.look, waiting, known))
-            least, most = LOOK_WATCHED_S if watched else LOOK_S
-            pause = min(max((time.monotonic() - listening.since) / PATIENCE, least), most)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):  # wait_for may swallow a cancel
-                    await listening.news.wait()
+            await until_the_next_look(listening.news, listening.since, watched=watched)
 
     async def _ask(self, key: str, scoped: str) -> Reply | None:
         """The reply as the session knows it; None while it works on it, or while the volume is away. Errors:

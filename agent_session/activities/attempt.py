@@ -64,11 +64,16 @@ class Run:
         self._token = b""
         self._proved = 0.0
         self._faults = Faults()
+        self._newest: activity.Info | None = None
         self.attempt = 0
         self.why_cancelled = ""  #: cancelled, shutdown or lost
 
     def join(self, info: activity.Info, faults: Faults) -> None:
-        """A newer attempt stands behind this run from now on."""
+        """The newest attempt stands behind this run from now on. A worker that was paused may be handed an older
+        one after it: the server knows that one no longer."""
+        if self._newest is not None and not _is_newer(info, self._newest):
+            return
+        self._newest = info
         since_start = (datetime.now(UTC) - info.started_time).total_seconds()  # it may have been paused since
         self._token, self._proved, self.attempt = info.task_token, boot_time() - max(0.0, since_start), info.attempt
         self._faults = faults
@@ -148,6 +153,12 @@ class Runs:
         run.why_cancelled = "shutdown" if details is not None and details.worker_shutdown else "cancelled"
         task.cancel()
         return await task
+
+
+def _is_newer(info: activity.Info, known: activity.Info) -> bool:
+    if (info.workflow_run_id, info.activity_id) == (known.workflow_run_id, known.activity_id):
+        return info.attempt > known.attempt
+    return info.current_attempt_scheduled_time >= known.current_attempt_scheduled_time
 
 
 def _give_up(run: Run, task: "asyncio.Task[Any]", attempt: int) -> None:

@@ -1,21 +1,26 @@
 """Where a gateway listens, and where local commands find it: `gateway.json` in the data directory."""
 
+import fcntl
 import ipaddress
 import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import orjson
 
-from agent_session.paths import folder, write_whole
+from agent_session.paths import folder, open_regular, write_whole
 
-ADDRESS_FILE = "gateway.json"
+ADDRESS_FILE, MOST_BYTES = "gateway.json", 4096
 
 
 @dataclass(frozen=True)
 class GatewayAddress:
     url: str
     pid: int
+    host: str  #: the machine, as a volume may be shared
 
 
 def is_loopback(host: str) -> bool:
@@ -32,26 +37,44 @@ def url_of(host: str, port: int) -> str:
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
-def announce_gateway(data_dir: Path, url: str) -> None:
-    """The newest gateway of this data directory on this machine."""
+@contextmanager
+def announced(data_dir: Path, url: str) -> Generator[None]:
+    """While inside, local commands find this gateway, the newest of this data directory. It holds a lock on what it
+    wrote, so what a dead one left is not believed: somebody else may listen there by now. Errors: OSError."""
+    mine = GatewayAddress(url, os.getpid(), socket.gethostname())
     with folder(data_dir) as handle:
-        write_whole(handle, ADDRESS_FILE, orjson.dumps(asdict(GatewayAddress(url, os.getpid()))))
+        write_whole(handle, ADDRESS_FILE, orjson.dumps(asdict(mine)))
+        descriptor = open_regular(handle, ADDRESS_FILE, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # who reads holds it for an instant
+        yield
+    finally:
+        with suppress(OSError):
+            if (data_dir / ADDRESS_FILE).stat().st_ino == os.fstat(descriptor).st_ino:
+                forget_gateway(data_dir)
+        os.close(descriptor)
 
 
 def read_gateway(data_dir: Path) -> GatewayAddress | None:
-    """As it last said; it may be dead by now."""
+    """The gateway of this data directory that lives on this machine, if one does."""
     try:
-        raw = orjson.loads((data_dir / ADDRESS_FILE).read_bytes())
-        return GatewayAddress(str(raw["url"]), int(raw["pid"]))
+        with folder(data_dir) as handle:
+            descriptor = open_regular(handle, ADDRESS_FILE, os.O_RDONLY)
+        with os.fdopen(descriptor, "rb") as file:
+            raw = orjson.loads(file.read(MOST_BYTES))
+            found = GatewayAddress(str(raw["url"]), int(raw["pid"]), str(raw["host"]))
+            lives = _is_held(file.fileno())
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return found if lives and found.host == socket.gethostname() else None
 
 
-def withdraw_gateway(data_dir: Path) -> None:
-    """Unless another has taken its place."""
-    found = read_gateway(data_dir)
-    if found is not None and found.pid == os.getpid():
-        forget_gateway(data_dir)
+def _is_held(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def forget_gateway(data_dir: Path) -> None:

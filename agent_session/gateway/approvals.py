@@ -59,9 +59,7 @@ async def decide(gateway: Gateway, call: Call) -> web.StreamResponse:
 
 async def _waiting(call: Call) -> list[dict[str, str]]:
     """Errors: NoSuchSession, VolumeUnavailable; Problem where no worker can say what waits."""
-    status = await call.client.status(call.key)
-    if status.answered_by != "worker" and status.state != "closed":
-        raise Problem(503, "no_worker", "no worker answers; try again", headers={"Retry-After": "2"})
+    status = await call.status_by_a_worker()
     return await asyncio.to_thread(call.client.waiting_calls, call.key, status)
 
 

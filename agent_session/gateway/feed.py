@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import structlog
@@ -20,9 +20,9 @@ from agent_session.gateway.metrics import Metrics
 from agent_session.gateway.watcher import Watcher, line_frame, live_frame
 from agent_session.live.events import DELTA, DROPPED, TOOL_OUTPUT, LiveEvent
 from agent_session.live.running import RunningTurns, WholeTexts
-from agent_session.transcript.growth import Growth
+from agent_session.transcript.growth import Growth, until_the_next_look
 from agent_session.transcript.volume import Volume, VolumeUnavailable
-from agent_session.waiting import LOOK_S, LOOK_WATCHED_S, LOOKING_THREADS, PATIENCE
+from agent_session.waiting import LOOKING_THREADS
 
 BUSY_S = 0.01  #: between looks while a writer holds the lock
 FIRST_LOOK_S = 10.0  #: how long a watcher waits for the transcript's state
@@ -101,11 +101,7 @@ class Feed:
                 continue
             except (OSError, ValueError) as error:  # the volume is away, or a link was planted
                 _answer(asking, VolumeUnavailable(str(error)))
-            least, most = LOOK_WATCHED_S if watched else LOOK_S
-            pause = min(max((time.monotonic() - since) / PATIENCE, least), most)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self.news.wait()
+            await until_the_next_look(self.news, since, watched=watched)
 
     async def listen(self, events: Events) -> None:
         """Tell live events as they come, until cancelled; where the bus is away, once it is back."""

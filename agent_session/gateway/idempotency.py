@@ -1,6 +1,7 @@
 """The same key with another message: noticed where it can be known cheaply, from what this process has taken in
 lately and from the end of the transcript. What makes a message single is its id in the session, not this."""
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
@@ -53,10 +54,16 @@ def is_another(volume: Volume, key: str, scoped: str, text: str, attachments: Se
     return content != text and not (bool(refs) and content.startswith(f"{text}\n[attachment: "))
 
 
-def refused() -> Problem:
-    return Problem(
-        422, "id_used_again", "another message was sent with this Idempotency-Key: use a new one", "Idempotency-Key"
-    )
+async def refuse_another(
+    recent: RecentMessages, volume: Volume, key: str, scoped: str, text: str, attachments: Sequence[Attachment]
+) -> None:
+    """One id is one message. Errors: Problem 422, VolumeUnavailable."""
+    said = digest_of(text, attachments)
+    differs = recent.differs(key, scoped, said)
+    if differs or await asyncio.to_thread(is_another, volume, key, scoped, text, attachments):
+        told = "another message was sent with this Idempotency-Key: use a new one"
+        raise Problem(422, "id_used_again", told, "Idempotency-Key")
+    recent.note(key, scoped, said)
 
 
 def _line_of(volume: Volume, key: str, scoped: str) -> Line | None:

@@ -14,15 +14,13 @@ import structlog
 from aiohttp import web
 
 from agent_session.gateway.errors import Problem, problem_of
+from agent_session.gateway.events import KEEP_ALIVE, KEEP_ALIVE_S, WRITE_S
 from agent_session.gateway.openai_bodies import Words
 from agent_session.gateway.openai_names import Place
-from agent_session.gateway.openai_turn import Answer, Beat, Piece, answer_to
+from agent_session.gateway.openai_turn import SHOULD_RETRY, Answer, Beat, Piece, answer_to
 from agent_session.gateway.route import Call
 from agent_session.gateway.state import Gateway
 
-KEEP_ALIVE_S = 15.0
-WRITE_S = 30.0  #: a client that takes nothing for so long is given up
-SHOULD_RETRY = "X-Should-Retry"  #: OpenAI's own clients obey it
 GONE = 499  #: for the log alone: nobody is there to read it
 
 log = structlog.get_logger("agent_session.gateway")
@@ -139,7 +137,7 @@ class Events:
     async def beat(self) -> None:
         _still_there(self._request)
         if time.monotonic() - self._wrote >= KEEP_ALIVE_S:
-            await self._write(b": keep-alive\n\n")
+            await self._write(KEEP_ALIVE)
 
     async def end(self, last: bytes) -> None:
         if last:

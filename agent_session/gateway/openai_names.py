@@ -21,7 +21,7 @@ from agent_session.client_types import Attachment
 from agent_session.domain.commands import command_of
 from agent_session.domain.ids import key_of_workflow, message_id, scoped_id, session_key, workflow_id
 from agent_session.domain.messages import InboundMessage
-from agent_session.gateway.idempotency import digest_of, is_another, refused
+from agent_session.gateway.idempotency import refuse_another
 from agent_session.gateway.openai_bodies import Words
 from agent_session.gateway.route import Call
 from agent_session.gateway.state import Gateway
@@ -79,14 +79,8 @@ async def place_in(gateway: Gateway, call: Call, key: str, words: Words, after: 
 
 
 async def _refuse_another(gateway: Gateway, place: Place, words: Words) -> None:
-    """One key is one message. Errors: Problem 422, VolumeUnavailable."""
     files = [Attachment(one.ref, len(one.data), one.kind, one.name) for one in words.files]
-    said = digest_of(words.text, files)
-    if gateway.recent.differs(place.key, place.scoped, said) or await asyncio.to_thread(
-        is_another, gateway.volume, place.key, place.scoped, words.text, files
-    ):
-        raise refused()
-    gateway.recent.note(place.key, place.scoped, said)
+    await refuse_another(gateway.recent, gateway.volume, place.key, place.scoped, words.text, files)
 
 
 async def _place_of_its_own(gateway: Gateway, call: Call, words: Words, given: str) -> Place:

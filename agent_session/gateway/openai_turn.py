@@ -16,7 +16,7 @@ from agent_session.gateway.openai_bodies import Words
 from agent_session.gateway.openai_decisions import goes_on, until_it_waits, waiting_turn
 from agent_session.gateway.openai_names import Place
 from agent_session.gateway.openai_shown import BETWEEN_STEPS, Shown
-from agent_session.gateway.sessions import FULL_RETRY_S, is_queue_full
+from agent_session.gateway.sessions import queue_full
 from agent_session.gateway.state import Gateway
 from agent_session.live.events import LiveEvent
 from agent_session.transcript.lines import ASSISTANT
@@ -28,6 +28,7 @@ SEND_S = 5.0  #: a session that takes no message for so long is busy
 HOLD_S, STREAM_S = 600.0, 86_400.0  #: how long one request waits; as long as OpenAI's clients do
 LIVE_S = 1.0  #: how long the live bus is waited for
 EVENTS = 2_000  #: that wait for a client who reads slowly; what comes then is left to the end
+SHOULD_RETRY = "X-Should-Retry"  #: OpenAI's own clients obey it
 UNKNOWN_MODEL = "agent-session"  #: as long as no model has answered
 
 
@@ -141,9 +142,9 @@ async def _end_of(gateway: Gateway, place: Place, item: object, shown: Shown) ->
 def problem_of_reply(reply: Reply) -> Problem:
     """A turn that did not answer. OpenAI's clients try 409 and 502 again by themselves, which would only tell them
     the same: they are asked not to."""
-    if is_queue_full(reply):
-        return Problem(429, "queue_full", reply.text, headers={"Retry-After": str(FULL_RETRY_S)})
-    final = {"X-Should-Retry": "false"}
+    if full := queue_full(reply):
+        return full
+    final = {SHOULD_RETRY: "false"}
     if reply.outcome == CANCELLED:
         return Problem(409, "turn_cancelled", "the turn was cancelled; say it again to begin anew", headers=final)
     if reply.outcome == INTERRUPTED:

@@ -9,7 +9,9 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from agent_session.client import SessionClient
+from agent_session.domain.status import Status
 from agent_session.gateway.access import Access
+from agent_session.gateway.errors import Problem
 
 if TYPE_CHECKING:
     from agent_session.gateway.state import Gateway
@@ -45,6 +47,13 @@ class Call:
 
     def header(self, name: str) -> str:
         return self.request.headers.get(name, "")
+
+    async def status_by_a_worker(self) -> Status:
+        """Of its session. Errors: NoSuchSession; Problem where no worker can say what it is doing."""
+        found = await self.client.status(self.key)
+        if found.answered_by != "worker" and found.state != "closed":
+            raise Problem(503, "no_worker", "no worker answers; try again", headers={"Retry-After": "2"})
+        return found
 
 
 Handler = Callable[["Gateway", Call], Awaitable[web.StreamResponse]]

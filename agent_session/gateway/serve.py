@@ -3,13 +3,13 @@
 import asyncio
 import errno
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import structlog
 from aiohttp import web
 
 from agent_session.connection import connect
-from agent_session.gateway.address import announce_gateway, url_of, withdraw_gateway
+from agent_session.gateway.address import announced, url_of
 from agent_session.gateway.app import application
 from agent_session.gateway.runner import runner_of
 from agent_session.gateway.state import Gateway
@@ -33,14 +33,13 @@ async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], No
     await runner.setup()
     try:
         url = await _listen(runner, settings)
-        with suppress(OSError):  # a volume that is full or read-only: it can be used all the same
-            announce_gateway(settings.data_dir, url)
-        say(f"gateway ready on {url}")
-        await stop.wait()
-        gateway.stopping.set()
+        with ExitStack() as stack:
+            with suppress(OSError):  # a volume that is full or read-only: it can be used all the same
+                stack.enter_context(announced(settings.data_dir, url))
+            say(f"gateway ready on {url}")
+            await stop.wait()
+            gateway.stopping.set()
     finally:
-        with suppress(OSError):
-            withdraw_gateway(settings.data_dir)
         await runner.cleanup()
 
 

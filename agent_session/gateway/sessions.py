@@ -8,7 +8,7 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import Field, RootModel
 
-from agent_session.client_types import Attachment, Receipt, Reply, ReplyPending
+from agent_session.client_types import Receipt, Reply, ReplyPending
 from agent_session.domain.failures import ADVICE
 from agent_session.domain.ids import message_id, scoped_id, workflow_id
 from agent_session.domain.limits import SPOOL_BYTES
@@ -18,7 +18,7 @@ from agent_session.gateway import history, listing
 from agent_session.gateway.access import READ, SEND
 from agent_session.gateway.errors import Problem
 from agent_session.gateway.files import stored_attachments
-from agent_session.gateway.idempotency import digest_of, is_another, refused
+from agent_session.gateway.idempotency import refuse_another
 from agent_session.gateway.route import Answer, Call, Route, Strict, Tolerant
 from agent_session.gateway.state import CHANNEL, Gateway
 
@@ -78,7 +78,8 @@ async def send(gateway: Gateway, call: Call) -> web.StreamResponse:
     attachments = await stored_attachments(gateway, call.key, body.attachments)
     _refuse_empty_or_large(body)
     if id:
-        await _refuse_another(gateway, call, id, body.text, attachments)
+        scoped = scoped_id(CHANNEL, call.access.principal, message_id(id))
+        await refuse_another(gateway.recent, gateway.volume, call.key, scoped, body.text, attachments)
     receipt = await call.client.send(
         call.key, body.text, id=id, mode=body.mode, sender=body.sender, attachments=attachments, timeout_s=BUSY_S
     )
@@ -88,8 +89,8 @@ async def send(gateway: Gateway, call: Call) -> web.StreamResponse:
     reply = await _reply(gateway, call, receipt, wait.wait)
     if reply is None:
         return _accepted(receipt)
-    if is_queue_full(reply):
-        raise Problem(429, "queue_full", reply.text, headers={"Retry-After": str(FULL_RETRY_S)})
+    if full := queue_full(reply):
+        raise full
     return web.json_response(_answer(receipt, reply).model_dump())
 
 
@@ -114,9 +115,11 @@ async def _reply(gateway: Gateway, call: Call, receipt: Receipt, wait_s: float) 
         stopping.cancel()
 
 
-def is_queue_full(reply: Reply) -> bool:
-    """Whether the message was not taken: it can be sent again with the same id."""
-    return reply.outcome == FAILED and ADVICE["queue_full"] in reply.text
+def queue_full(reply: Reply) -> Problem | None:
+    """Set when the message was not taken: it can be sent again with the same id."""
+    if reply.outcome != FAILED or ADVICE["queue_full"] not in reply.text:
+        return None
+    return Problem(429, "queue_full", reply.text, headers={"Retry-After": str(FULL_RETRY_S)})
 
 
 def _refuse_empty_or_large(body: Message) -> None:
@@ -124,17 +127,6 @@ def _refuse_empty_or_large(body: Message) -> None:
         raise Problem(400, "invalid_field", "text: the message is empty", "text")
     if len(body.text) * 4 > SPOOL_BYTES and len(body.text.encode("utf-8", "replace")) > SPOOL_BYTES:
         raise Problem(413, "too_large", f"the text is too large: the limit is {SPOOL_BYTES} bytes", "text")
-
-
-async def _refuse_another(gateway: Gateway, call: Call, id: str, text: str, attachments: list[Attachment]) -> None:
-    """One key is one message. Errors: Problem 422, BadMessageId, VolumeUnavailable."""
-    scoped = scoped_id(CHANNEL, call.access.principal, message_id(id))
-    said = digest_of(text, attachments)
-    if gateway.recent.differs(call.key, scoped, said) or await asyncio.to_thread(
-        is_another, gateway.volume, call.key, scoped, text, attachments
-    ):
-        raise refused()
-    gateway.recent.note(call.key, scoped, said)
 
 
 def _accepted(receipt: Receipt) -> web.Response:
@@ -163,10 +155,7 @@ def temporal_url(ui: str, namespace: str, key: str) -> str:
 async def cancel(gateway: Gateway, call: Call) -> web.StreamResponse:
     turn: str = call.body.turn
     if not turn:
-        found = await call.client.status(call.key)
-        if found.answered_by != "worker" and found.state != "closed":
-            raise Problem(503, "no_worker", "no worker can say what runs; try again", headers={"Retry-After": "2"})
-        turn = found.turn
+        turn = (await call.status_by_a_worker()).turn
     if turn:
         await call.client.cancel(call.key, turn)
     return web.json_response(CancelAnswer(turn=turn).model_dump())

@@ -1,7 +1,6 @@
 """`RemoteSessions`: sessions behind a gateway, by its HTTP API (docs/gateway.md).
 
-Keeps nothing but the messages that are not answered yet, to ask for their replies by sending them again: the same id
-is the same message. Reads no volume and knows no Temporal.
+Asks for a reply by the message's id, which costs the session nothing. Reads no volume and knows no Temporal.
 """
 
 import asyncio

@@ -3,6 +3,8 @@ is none, and whoever waits looks by itself."""
 
 import asyncio
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,18 @@ from agent_session.transcript.log import FILE
 
 if TYPE_CHECKING:
     from asyncinotify import Inotify, Watch
+
+LOOK_S = 0.002, 0.25  #: least and most between looks at a transcript of which no news comes
+LOOK_WATCHED_S = 0.05, 1.0  #: and where the kernel tells of it
+PATIENCE = 4  #: looks come a quarter of the time waited so far apart
+
+
+async def until_the_next_look(news: asyncio.Event, since: float, *, watched: bool) -> None:
+    """Until there is news, or it is time to look without. `since`: when the waiting began, on the monotonic clock."""
+    least, most = LOOK_WATCHED_S if watched else LOOK_S
+    with suppress(TimeoutError):
+        async with asyncio.timeout(min(max((time.monotonic() - since) / PATIENCE, least), most)):
+            await news.wait()  # not wait_for, which may swallow a cancel
 
 
 class Growth:

@@ -100,12 +100,11 @@ class Cutter:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._port)
         first = self.cuts == 0
         self.cuts += 1
-        back = asyncio.create_task(self._pipe(inner_reader, writer, cut=first and self._cut == "answer"))
-        if first and self._cut == "request":
+        if first and self._cut == "request":  # no answer gets through, however soon it is there
             inner_writer.write(await reader.read(64 * 1024))
             await self.reached.wait()
-            back.cancel()
         else:
+            back = asyncio.create_task(self._pipe(inner_reader, writer, cut=first and self._cut == "answer"))
             forth = asyncio.create_task(self._pipe(reader, inner_writer))
             await asyncio.wait({back, forth}, return_when=asyncio.FIRST_COMPLETED)
         writer.transport.abort()

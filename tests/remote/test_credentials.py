@@ -1,6 +1,5 @@
 """A token goes to the gateway that it was configured for, and to no other; where it came from decides."""
 
-import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_session.gateway.address import announce_gateway
+from agent_session.gateway.address import announced, read_gateway
 from agent_session.gateway.tokens import make_token
 from agent_session.remote.target import Target, normal_url, target_of
 from agent_session.settings import BadSettings, load_settings
@@ -180,26 +179,35 @@ def test_the_gateway_of_this_data_directory_needs_no_token_file(
     data = tmp_path / "data"
     data.mkdir()
     token = make_token(data).read_text().strip()
-    announce_gateway(data, f"http://127.0.0.1:{port}")
-    assert asked({"url": f"http://127.0.0.1:{port}/"}).token == token
-    assert asked({"url": f"http://127.0.0.1:{port}"}, {}, f'token = "{CONFIG}"').token == CONFIG
-    with pytest.raises(BadSettings, match="there is no token"):
-        asked({"url": f"http://127.0.0.1:{port + 1}"})
+    with announced(data, f"http://127.0.0.1:{port}"):
+        assert asked({"url": f"http://127.0.0.1:{port}/"}).token == token
+        assert asked({"url": f"http://127.0.0.1:{port}"}, {}, f'token = "{CONFIG}"').token == CONFIG
+        with pytest.raises(BadSettings, match="there is no token"):
+            asked({"url": f"http://127.0.0.1:{port + 1}"})
+    assert not (data / "gateway.json").exists()
 
 
 def test_the_address_of_a_gateway_that_has_died_gets_no_token(
-    asked: Callable[..., Target], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    asked: Callable[..., Target], tmp_path: Path
 ) -> None:
-    """Somebody else may listen there by now."""
+    """Somebody else may listen there by now, and even have its process id."""
     data = tmp_path / "data"
     data.mkdir()
     make_token(data)
-    child = os.posix_spawn("/bin/true", ["true"], {})
-    os.waitpid(child, 0)
-    monkeypatch.setattr(os, "getpid", lambda: child)
-    announce_gateway(data, "http://127.0.0.1:18790")
+    with announced(data, "http://127.0.0.1:18790"):
+        left = (data / "gateway.json").read_bytes()
+    (data / "gateway.json").write_bytes(left)
     with pytest.raises(BadSettings, match="there is no token"):
         asked({"url": "http://127.0.0.1:18790"})
+
+
+def test_the_gateway_of_another_machine_on_the_same_volume_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with announced(tmp_path, "http://127.0.0.1:18790"):
+        assert read_gateway(tmp_path) is not None
+        monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+        assert read_gateway(tmp_path) is None
 
 
 def test_a_target_does_not_show_its_token(asked: Callable[..., Target]) -> None:

@@ -1,11 +1,13 @@
 """`make bench-check`: a ratio that got worse and stays so is found; noise, and a faster machine, are not."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import report
+from bench.__main__ import BASELINE as BASELINE_FILE
 from bench.check import TRIES, confirmed, regressed, worse
 from bench.numbers import HIGHER, Metric, latencies, percentile
 
@@ -96,6 +98,15 @@ def test_a_result_survives_its_file(tmp_path: Path) -> None:
     report.write(tmp_path / "x.json", {"cpus": 2}, BASELINE)
     assert report.read(tmp_path / "x.json") == BASELINE
     assert json.loads((tmp_path / "x.json").read_text())["metrics"][0]["ratio"] == pytest.approx(1.3)
+
+
+def test_the_committed_baseline_is_a_quick_run_of_every_family_that_has_a_ratio() -> None:
+    baseline = {one.name: one for one in report.read(BASELINE_FILE)}
+    assert json.loads(BASELINE_FILE.read_text())["about"]["quick"]
+    judged = {one.family for one in baseline.values() if regressed(one, replace(one, value=one.value * 1e9))}
+    assert {"turn", "history", "long_turn", "priority", "sessions", "transcript", "start"} <= judged
+    assert baseline["turn.warm.p50"].met
+    assert baseline["throughput.50_sessions"].met
 
 
 def test_the_table_says_what_was_missed() -> None:

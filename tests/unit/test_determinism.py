@@ -58,7 +58,7 @@ def test_no_module_holds_state_that_sessions_would_share(path: Path) -> None:
     assert not any(isinstance(node, ast.Global) for node in ast.walk(tree))
 
 
-def test_every_workflow_module_is_passed_by_the_sandbox_but_the_one_with_the_definitions() -> None:
+def test_every_workflow_module_is_passed_by_the_sandbox_but_those_with_the_definitions() -> None:
     modules = {f"agent_session.workflows.{path.stem}" for path in ROOT.glob("agent_session/workflows/*.py")}
-    loaded_anew = {"agent_session.workflows.session", "agent_session.workflows.__init__"}
+    loaded_anew = {f"agent_session.workflows.{part}" for part in ("session", "scheduled", "__init__")}
     assert set(PASSED_THROUGH) == modules - loaded_anew | {"agent_session.domain"}
