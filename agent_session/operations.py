@@ -20,6 +20,7 @@ from agent_session.models.base import Image, ModelAnswer, Prompt, image_type
 from agent_session.paths import folder, read_regular
 from agent_session.settings import BadSettings, Settings
 from agent_session.tools import Tool, Toolbox, ToolContext, load_toolbox
+from agent_session.tools.base import OwnSchedules
 from agent_session.transcript import spool
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import Proof
@@ -99,6 +100,7 @@ class Services:
     record: Record
     live: Live = field(default_factory=NoLive)
     channels: tuple[str, ...] | None = None  #: those that deliver; None: not known here
+    schedules: Callable[[str, str], OwnSchedules] | None = None  #: of a session, for a call; None: no Temporal here
     models: dict[str, Model] = field(default_factory=lambda: dict[str, Model]())
 
     def model_for(self, choice: str) -> Model:

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,8 +25,12 @@ from agent_session.activities.deliver import DeliverActivity, DeliversReplies
 from agent_session.activities.session_activities import SessionActivities
 from agent_session.operations import Services
 from agent_session.query_guard import GuardedRunner
+from agent_session.scheduled.heartbeat import HeartbeatActivity
+from agent_session.scheduled.schedules_agent import AgentSchedules
+from agent_session.scheduled.schedules_send import ScheduleActivity
 from agent_session.settings import BadSettings, Settings
 from agent_session.transcript.volume import Volume
+from agent_session.workflows.scheduled import HeartbeatWorkflow, ScheduledMessageWorkflow
 from agent_session.workflows.session import PASSED_THROUGH, AgentSessionWorkflow, AgentTurnWorkflow
 
 SECOND = timedelta(seconds=1)
@@ -65,12 +70,17 @@ async def require_search_attribute(client: Client) -> None:
 def session_worker(client: Client, services: Services) -> Worker:
     """The worker of the session task queue."""
     settings = services.settings
+    services.schedules = partial(AgentSchedules, client, services)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[AgentSessionWorkflow, AgentTurnWorkflow],
-        activities=SessionActivities(services, client).all(),
+        workflows=[AgentSessionWorkflow, AgentTurnWorkflow, HeartbeatWorkflow, ScheduledMessageWorkflow],
+        activities=[
+            *SessionActivities(services, client).all(),
+            HeartbeatActivity(services, client).beat,
+            ScheduleActivity(services, client).say_scheduled,
+        ],
         workflow_runner=GuardedRunner(SandboxedWorkflowRunner(restrictions=restrictions)),
         max_cached_workflows=settings.worker.cached_sessions,
         max_concurrent_activities=settings.worker.concurrent_activities,

@@ -3,10 +3,14 @@
 A channel authenticates people, turns what they say into messages for `SessionClient.send`, and
 acknowledges its own source only after that has returned. Replies come to `deliver`, from an activity on
 the channel's own task queue, possibly more than once: post once, by the reply's id.
+
+A file of this folder has `create(settings) -> Channel`, which opens nothing and never fails for want of settings.
+One that needs settings has `configured(settings) -> str` beside it: empty, or what is missing and where to get it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent_session.client import SessionClient
 from agent_session.domain.outbound import Outbound
@@ -30,7 +34,10 @@ class Channel(Protocol):
     capabilities: Capabilities
 
     async def run(self, client: SessionClient) -> None:
-        """Take messages in until cancelled, or until the source ends."""
+        """Take messages in until cancelled, or until the source ends; an error ends in a new call, a little later.
+
+        `client` has no grants. Who has authenticated people speaks for each with a client of its own:
+        `SessionClient(client.temporal, client.settings, channel=…, principal=…)`, with `grants` set (I10)."""
         ...
 
     def check_place(self, place: str) -> None:
@@ -45,4 +52,21 @@ class Channel(Protocol):
 
     async def probe(self) -> str:
         """Empty when messages can come in and go out, tried for real; else what is wrong and what to do."""
+        ...
+
+
+class HttpEvents(Protocol):
+    """What takes in one request of a channel's own service."""
+
+    async def handle(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Check the signature, hand it to Temporal, and only then answer: status, and a body of JSON or none."""
+        ...
+
+
+@runtime_checkable
+class TakesHttp(Protocol):
+    """A channel whose service can post to the gateway, at `/channels/<name>/events`."""
+
+    def http_events(self, client: SessionClient) -> HttpEvents:
+        """Errors: ValueError where its settings do not allow it."""
         ...

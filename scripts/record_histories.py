@@ -11,6 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from agent_session.client import SessionClient
 from agent_session.connection import connect
 from agent_session.domain.cards import code_of
 from agent_session.domain.ids import workflow_id
@@ -91,7 +92,42 @@ async def failed(service: Service) -> None:
     await service.client.run_once("hello", "once")
 
 
-SCENARIOS = (plain, tools, stops, approval, asides, flood, refused, failed)
+async def beats(service: Service) -> None:
+    """Beats that run, are skipped, interrupted and stopped by the day's tokens, and a notice, through a roll-over."""
+    client, key = service.client, "beats"
+    await service.ask(key, "remember me", reply_address="file:out")
+    speaker = SessionClient(service.temporal, service.settings, channel="heartbeat", principal="heartbeat:beats")
+    speaker.grants = ()
+    await service.until(key, lambda status: status.state == "idle")
+    await speaker.send(key, "remember the beat", id="1", kind="heartbeat", reply_address="file:out", start=False)
+    await service.until(key, lambda status: status.beats == 1 and not status.deliveries)
+    await client.send(key, "sleep 2", id="slow")
+    await service.until(key, lambda status: status.state == "running")
+    await speaker.send(key, "remember nothing", id="2", kind="heartbeat", reply_address="file:out", start=False)
+    await speaker.send(key, "approve it", id="n", kind="notice", reply_address="file:out", start=False)
+    await client.await_reply(key, "slow")
+    await service.temporal.get_workflow_handle(workflow_id(key)).signal("beat_skipped", "hours")
+    await client.roll_over(key)
+    await service.until(key, lambda status: status.roll_overs == 1 and not status.deliveries)
+    await speaker.send(key, "sleep 60", id="3", kind="heartbeat", reply_address="file:out", start=False)
+    await service.until(key, lambda status: status.state == "running")
+    await service.ask(key, "remember that people go first")
+    await service.until(key, lambda status: status.state == "idle" and status.beats == 2)
+    await speaker.send(key, "run true", id="4", kind="heartbeat", reply_address="file:out", start=False)
+    await service.until(key, lambda status: status.beats == 3)
+    await speaker.send(key, "remember nothing", id="5", kind="heartbeat", reply_address="file:out", start=False)
+    await service.until(key, lambda status: status.beat_skip == "budget" and status.beats_skipped >= 3)
+
+
+async def scheduled(service: Service) -> None:
+    """What Temporal's schedules start, with nothing there to send."""
+    for kind, argument in (("HeartbeatWorkflow", {"key": "none"}), ("ScheduledMessageWorkflow", {"key": "none"})):
+        queue = service.settings.task_queue
+        await service.temporal.execute_workflow(kind, argument, id=workflow_id(kind), task_queue=queue)
+
+
+SCENARIOS = (plain, tools, stops, approval, asides, flood, refused, failed, beats, scheduled)
+KEYS = {failed: ("failed", "once"), scheduled: ("HeartbeatWorkflow", "ScheduledMessageWorkflow")}
 
 
 async def main(folder: Path, names: list[str]) -> None:
@@ -102,13 +138,13 @@ async def main(folder: Path, names: list[str]) -> None:
         await server.start()
         for number, scenario in enumerate(chosen):
             more = {"tools": {"ask": ["shell"]}} if scenario in (approval, asides) else {}
+            more |= {"heartbeat": {"daily_tokens": 40}} if scenario is beats else {}
             settings = settings_for(Path(scratch) / str(number), server.address, **more)
             Volume(settings.data_dir).create()
             service = Service(settings, await connect(settings))
             async with service.worker("file"):
                 await scenario(service)
-            keys = ("failed", "once") if scenario is failed else (scenario.__name__,)
-            for key in keys:
+            for key in KEYS.get(scenario, (scenario.__name__,)):
                 for run, run_id in enumerate(await service.runs(key)):
                     handle = service.temporal.get_workflow_handle(workflow_id(key), run_id=run_id)
                     text = (await handle.fetch_history()).to_json()

@@ -7,6 +7,8 @@ has no effect but its answer: what is to be done goes back to the workflow, so a
 import asyncio
 from dataclasses import replace
 
+import structlog
+
 from agent_session.domain.asides import (
     CHOOSE_MODEL,
     DECIDE,
@@ -19,6 +21,7 @@ from agent_session.domain.asides import (
 from agent_session.domain.authority import ALLOW, APPROVE_GRANT, DENY, message_is_signed, sign_decision
 from agent_session.domain.cards import code_of, is_spoken, request_text
 from agent_session.domain.commands import COMMANDS, HELP, MODEL, NEW, QUEUE, STATUS, STOP, command_of
+from agent_session.domain.messages import HEARTBEAT, NOTICE
 from agent_session.domain.patterns import PATTERN_CHARS
 from agent_session.domain.status_words import status_lines
 from agent_session.domain.turns import REASON_BYTES, Decision
@@ -30,6 +33,7 @@ from agent_session.transcript import spool
 from agent_session.transcript.waiting_calls import waiting_calls
 
 TEXT_BYTES = 8 * 1024
+log = structlog.get_logger("agent_session.asides")
 KEPT = "Your words are kept: they join this turn when it goes on."
 DEFAULT_WORDS = ("default", "-")  #: take a choice back
 
@@ -39,10 +43,22 @@ async def answer_aside(services: Services, request: AsideInput) -> AsideAnswer:
     key_bytes = await asyncio.to_thread(services.volume.signing_key, services.settings.mac_key_file)
     if not message_is_signed(key_bytes, request.key, request.message):
         return AsideAnswer(refused=True)
+    if request.message.kind == NOTICE:
+        return await asyncio.to_thread(_notice, services, request)
     word, rest = command_of(request.message) or ("", "")
     if word == MODEL and rest:
         return await asyncio.to_thread(_spooled, services, request, _choose_model(services, rest))
     return await asyncio.to_thread(_answer, services, request)
+
+
+def _notice(services: Services, request: AsideInput) -> AsideAnswer:
+    """Words of the service itself. The kind of a message is not signed, so its channel says who speaks."""
+    message = request.message
+    if message.channel != HEARTBEAT or message.grants:
+        return AsideAnswer(refused=True)
+    if message.text_ref:
+        return AsideAnswer(text_ref=message.text_ref)
+    return _spooled(services, request, AsideAnswer(text=message.text))
 
 
 def _answer(services: Services, request: AsideInput) -> AsideAnswer:
@@ -115,6 +131,8 @@ def _decide(services: Services, request: AsideInput, word: str, rest: str) -> As
     """`/allow CODE [always [PATTERN]]`, `/deny CODE [REASON]`. The code names one request: words said for one
     that was decided, or said again by somebody else, decide on nothing."""
     if APPROVE_GRANT not in request.message.grants:
+        who = {"session": request.key, "principal": request.message.principal, "channel": request.message.channel}
+        log.warning("a decision of somebody who may not decide was refused", command=word, **who)
         return AsideAnswer(text="You may not decide on tool calls here.")
     waiting = waiting_calls(services.volume, request.key, request.status)
     if not waiting:

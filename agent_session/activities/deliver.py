@@ -12,6 +12,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from agent_session.domain.authority import place_is_signed
+from agent_session.domain.beats import says_ok
 from agent_session.domain.failures import FailureEnvelope
 from agent_session.domain.ids import error_id, key_of_workflow
 from agent_session.domain.outbound import Outbound, kind_of
@@ -73,7 +74,7 @@ class DeliverActivity:
             if not place_is_signed(secret, key, delivery.address, delivery.mac):
                 raise Refused(f"the address {delivery.address!r} is not signed")
             text = await asyncio.to_thread(self._text_of, key, delivery, activity.info().scheduled_time)
-            if text:
+            if text and not (delivery.unless_ok and says_ok(text)):
                 await self._channel.deliver(_outbound(key, delivery, text))
         except Exception as error:
             identifier = error_id(delivery.reply, delivery.address)

@@ -115,6 +115,7 @@ async def _call(
         before_effect=run.prove,
         send=partial(_send, services, request.key, call, sent),
         on_output=lambda text: services.live.publish(replace(begun, kind=TOOL_OUTPUT, text=text[-OUTPUT_CHARS:])),
+        schedules=services.schedules(request.key, call) if services.schedules else None,
     )
     services.live.publish(begun)
     try:

@@ -49,6 +49,8 @@ def options_of(settings: Settings) -> Options:
         turns_per_run=settings.session.turns_per_run,
         approval_timeout_s=settings.tools.approval_timeout_s,
         idle_days=settings.session.idle_days,
+        heartbeat_daily_tokens=settings.heartbeat.daily_tokens,
+        heartbeat_swallow=int(settings.heartbeat.swallow_ok),
     )
 
 

@@ -6,7 +6,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from agent_session.cli import approvals, common, config, demo, look, page, service, talk
+from agent_session.cli import (
+    approvals,
+    channels,
+    common,
+    config,
+    demo,
+    heartbeat,
+    look,
+    page,
+    schedule,
+    service,
+    talk,
+)
 
 #: commands that work through a gateway
 THROUGH_A_GATEWAY = (
@@ -82,6 +94,10 @@ COMMANDS = {
     "up": service.up,
     "worker": service.worker,
     "gateway": service.gateway,
+    "channels": channels.channels,
+    "slack": channels.slack,
+    "heartbeat": heartbeat.heartbeat,
+    "schedule": schedule.schedule,
     "page": page.page,
     "init": service.init,
     "logs": service.logs,

@@ -130,7 +130,7 @@ def readable(line: dict[str, Any]) -> str:
 
 
 def watch(session: Session, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Watch a session live: tokens, tools and their output, retries. Shows nothing from before.
+    """Watch a session live: tokens, tools and their output, retries. Begins with what the running turn has shown.
 
     Ends with the service. Exit: 0 ended, 4 no service here.
     """
@@ -143,7 +143,7 @@ async def _watch(settings: Settings, session: str, as_json: bool) -> None:
 
     async with looking(settings) as transcripts:
         try:
-            async for event in transcripts.events(session):
+            async for event in transcripts.events(session, replay=True):
                 if as_json:
                     sys.stdout.write(encode(event).decode())
                 elif event.kind in (DELTA, TOOL_OUTPUT):
@@ -159,4 +159,7 @@ async def _watch(settings: Settings, session: str, as_json: bool) -> None:
 
             if isinstance(error, Unreachable):
                 raise
-            raise Unreachable(f"nothing serves {settings.data_dir}: start 'agent-session up'") from None
+            if settings.live.url.get_secret_value():
+                raise Unreachable(f"the live bus (live.url) cannot be reached: {error}") from None
+            where = "start 'agent-session up' there, or set live.url as it is set for it"
+            raise Unreachable(f"nothing publishes progress of {settings.data_dir}: {where}") from None

@@ -31,6 +31,7 @@ def up(
     from agent_session.sandbox.confinement import confinement_of
     from agent_session.telemetry import set_up_logging
     from agent_session.transcript.volume import Volume
+    from channels import run_by_themselves
 
     settings = settings_from(data_dir, address)
     Volume(settings.data_dir).create_or_check()
@@ -41,7 +42,10 @@ def up(
         make_token(settings.data_dir)
         Tokens(settings.gateway, settings.data_dir)
     say(f"shell: {confinement_of(settings.tools.shell).words}")
-    supervisor = Supervisor(settings, UpOptions(workers, while_used, ui, with_gateway), say)
+    channels = tuple(run_by_themselves(settings))
+    if channels:
+        say(f"channels, each in a process of its own: {', '.join(channels)}")
+    supervisor = Supervisor(settings, UpOptions(workers, while_used, ui, with_gateway, channels), say)
     run(until_signalled(supervisor.run))
 
 
@@ -49,7 +53,9 @@ def worker(
     data_dir: DataDir = None,
     address: Address = None,
     channel: Annotated[list[str] | None, typer.Option(help="Also deliver the replies of this channel.")] = None,
-    all_channels: Annotated[bool, typer.Option("--all-channels", help="Deliver for every channel.")] = False,
+    all_channels: Annotated[
+        bool, typer.Option("--all-channels", help="Deliver for every channel that has no process of its own.")
+    ] = False,
 ) -> None:
     """Join a Temporal server as one more worker; any number of replicas may share a volume.
 
@@ -73,9 +79,11 @@ def gateway(
     """
     from agent_session.gateway.serve import serve
     from agent_session.telemetry import set_up_logging
+    from agent_session.transcript.volume import Volume
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings_from(data_dir, address, **({"gateway": given} if given else {}))
+    Volume(settings.data_dir).check()
     set_up_logging(settings, process="gateway", to_file=True)
     run(until_signalled(lambda stop: serve(settings, stop, say)))
 
@@ -95,7 +103,9 @@ def init(data_dir: DataDir = None) -> None:
 
 def logs(
     data_dir: DataDir = None,
-    id: Annotated[str | None, typer.Option(help="An error id (e-…), or a part of a correlation id.")] = None,
+    id: Annotated[
+        str | None, typer.Option(help="An error id (e-…), a request id of the gateway, or a part of a correlation id.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the last lines.", min=1)] = 100,
 ) -> None:
@@ -128,7 +138,7 @@ def _matching(folder: Path, id: str | None) -> list[str]:
                 line = orjson.loads(raw)
             except orjson.JSONDecodeError:
                 continue
-            if id and id not in (line.get("error_id"),) and id not in str(line.get("id", "")):
+            if id and id not in (line.get("error_id"), line.get("request_id")) and id not in str(line.get("id", "")):
                 continue
             rows.append((str(line.get("timestamp", "")), _readable(line)))
     return [text for _, text in sorted(rows)]

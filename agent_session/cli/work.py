@@ -14,7 +14,7 @@ from agent_session.ops.owner import is_owned
 from agent_session.settings import Settings
 from agent_session.telemetry import set_up_logging, tracing_plugins
 from agent_session.worker import channel_worker, identity, require_search_attribute, run_workers, session_worker
-from channels import channel_names, load_channel
+from channels import channel_names, delivered_by_workers, load_channel
 
 CONNECT_PATIENCE_S = 60.0
 
@@ -27,11 +27,12 @@ async def work(settings: Settings, names: list[str], all_channels: bool, stop: a
     services.live = bus = live_bus(settings)
     publishing = asyncio.create_task(bus.run())
     await services.model.warm()
-    client = await _connect_patiently(settings, stop)
+    client = await connect_patiently(settings, stop)
     await require_search_attribute(client)
     every = [load_channel(name, settings) for name in channel_names()]
     services.channels = tuple(one.name for one in every if one.capabilities.delivers)
-    chosen = [load_channel(name, settings) for name in (channel_names() if all_channels else names)]
+    own = delivered_by_workers(settings) if all_channels else []
+    chosen = [load_channel(name, settings) for name in dict.fromkeys([*own, *names])]
     deliveries = [channel_worker(client, one, settings) for one in chosen if one.capabilities.delivers]
     if not supervised:
         say(f"worker {identity(settings)} polls {settings.task_queue!r}")
@@ -39,7 +40,7 @@ async def work(settings: Settings, names: list[str], all_channels: bool, stop: a
     publishing.cancel()
 
 
-async def _connect_patiently(settings: Settings, stop: asyncio.Event) -> Client:
+async def connect_patiently(settings: Settings, stop: asyncio.Event) -> Client:
     """Temporal may be starting, too: try for a minute. Errors: Unreachable."""
     deadline = time.monotonic() + CONNECT_PATIENCE_S
     while True:

@@ -18,7 +18,8 @@ COLLECT, FOLLOWUP, STEER, INTERRUPT = "collect", "followup", "steer", "interrupt
 MODES = (COLLECT, FOLLOWUP, STEER, INTERRUPT)
 
 PERSON, HEARTBEAT, SYSTEM, SCHEDULE = "person", "heartbeat", "system", "schedule"
-KINDS = (PERSON, HEARTBEAT, SYSTEM, SCHEDULE)
+NOTICE = "notice"  #: words of the service itself for the message's own place; no turn, no model
+KINDS = (PERSON, HEARTBEAT, SYSTEM, SCHEDULE, NOTICE)
 BACKGROUND_KINDS = (HEARTBEAT, SYSTEM)  #: coalesced, and never delay a person
 
 

@@ -23,6 +23,8 @@ class Options:
     turns_per_run: int = TURNS_PER_RUN
     approval_timeout_s: int = 86_400
     idle_days: int = 30
+    heartbeat_daily_tokens: int = 200_000  #: of background turns in one UTC day; 0: no limit
+    heartbeat_swallow: int = 1  #: 1: a beat that says HEARTBEAT_OK is not told to anybody
 
 
 DEFAULTS = Options()

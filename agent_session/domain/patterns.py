@@ -71,7 +71,7 @@ def suggested(subject: str, *, is_command: bool) -> str:
 def covers(pattern: str, subject: str, *, is_command: bool) -> bool:
     """Whether a setting's pattern asks about this subject. Turned round on purpose: where `matches` lets only
     what is surely covered run, this asks about whatever may be, in any part of a longer command."""
-    head = pattern.removesuffix(ANY).strip() if is_command else pattern.removesuffix(ANY)
     if not is_command:
         return matches(pattern, subject, is_command=False)
+    head = pattern.removesuffix(ANY)
     return " ".join(head.split()) in " ".join(subject.split()) or simple_words(subject) is None

@@ -6,6 +6,7 @@ so fields are added with a default that means "as before" (I8).
 
 from dataclasses import dataclass, field
 
+from agent_session.domain.beats import Beats
 from agent_session.domain.inbox import CarriedInbox
 from agent_session.domain.messages import InboundMessage
 from agent_session.domain.outbox import Delivery
@@ -49,3 +50,4 @@ class SessionState:
     chosen: bool = False  #: `choice` is not in the transcript yet
     shell: str = ""  #: how commands are confined, for status
     options: dict[str, int] = field(default_factory=lambda: dict[str, int]())  #: see `domain.options`
+    beats: Beats = field(default_factory=Beats)  #: heartbeats that ran, were skipped, and what they used

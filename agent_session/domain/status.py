@@ -40,6 +40,13 @@ class Status:
     last_error: str = ""
     last_error_id: str = ""
     last_error_s: int = 0
+    beats: int = 0  #: heartbeats that ran
+    beat_outcome: str = ""  #: how the last one ended: quiet (it said HEARTBEAT_OK), answered, interrupted …
+    beat_s: int = 0
+    beats_skipped: int = 0
+    beat_skip: str = ""  #: why the last one was skipped: a word of `domain.beats.SKIPS`
+    beat_skip_s: int = 0
+    beat_tokens: int = 0  #: that background turns used in this UTC day
     model: str = ""
     choice: str = ""  #: the model that a person chose for this session; empty: the configured one
     shell: str = ""  #: how shell commands are confined

@@ -3,6 +3,7 @@
 Pure. For a terminal, a slash command and an engineer at 3 a.m. alike.
 """
 
+from agent_session.domain.beats import SKIPS
 from agent_session.domain.status import Status
 
 
@@ -32,6 +33,7 @@ def status_lines(status: Status, now_s: int) -> list[str]:
         lines.append(f"  shell: {status.shell}")
     if status.allowed:
         lines.append(f"  allowed for this session: {' · '.join(status.allowed)}")
+    lines += beat_lines(status, now_s)
     if status.last_reply:
         lines.append(f"  last reply ({status.last_outcome}): {status.last_reply[:300]}")
     if status.last_error:
@@ -40,6 +42,18 @@ def status_lines(status: Status, now_s: int) -> list[str]:
             f"agent-session logs --id {status.last_error_id}"
         )
     return lines
+
+
+def beat_lines(status: Status, now_s: int) -> list[str]:
+    """A line on heartbeats, where there have been any."""
+    parts: list[str] = []
+    if status.beats:
+        used = f", {amount(status.beat_tokens)} tokens today" if status.beat_tokens else ""
+        parts.append(f"{status.beats} ran, the last {ago(status.beat_s, now_s)} ago: {status.beat_outcome}{used}")
+    if status.beats_skipped:
+        why = SKIPS.get(status.beat_skip, status.beat_skip)
+        parts.append(f"{status.beats_skipped} skipped, the last {ago(status.beat_skip_s, now_s)} ago: {why}")
+    return [f"  heartbeats: {' · '.join(parts)}"] if parts else []
 
 
 def usage_words(input_tokens: int, output_tokens: int, cached_tokens: int, cost_microusd: int) -> str:

@@ -1,5 +1,6 @@
 """Where a gateway listens, and where local commands find it: `gateway.json` in the data directory."""
 
+import asyncio
 import fcntl
 import ipaddress
 import os
@@ -14,6 +15,7 @@ import orjson
 from agent_session.paths import folder, open_regular, write_whole
 
 ADDRESS_FILE, MOST_BYTES = "gateway.json", 4096
+LOOK_S = 2.0  #: how soon an older gateway takes the place of a newer one that has ended
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,55 @@ def url_of(host: str, port: int) -> str:
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 
+class Announcement:
+    """Local commands find this gateway while it lives. It holds a lock on what it wrote, so what a dead one left is not
+    believed: somebody else may listen there by now."""
+
+    def __init__(self, data_dir: Path, url: str) -> None:
+        self._data_dir, self._url, self._held = data_dir, url, -1
+
+    def announce(self) -> None:
+        """The newest gateway of this data directory. Errors: OSError."""
+        mine = GatewayAddress(self._url, os.getpid(), socket.gethostname())
+        self._let_go()
+        with folder(self._data_dir) as handle:
+            write_whole(handle, ADDRESS_FILE, orjson.dumps(asdict(mine)))
+            self._held = open_regular(handle, ADDRESS_FILE, os.O_RDONLY)
+        fcntl.flock(self._held, fcntl.LOCK_EX)  # who reads holds it for an instant
+
+    async def keep(self) -> None:
+        """Announce, and again whenever no gateway is announced: a newer one has ended. Until cancelled."""
+        try:
+            while True:
+                with suppress(OSError):  # a volume that is full or read-only: it can be used all the same
+                    if read_gateway(self._data_dir) is None:
+                        self.announce()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self.withdraw()
+
+    def withdraw(self) -> None:
+        """Unless another has taken its place."""
+        with suppress(OSError):
+            if self._held >= 0 and (self._data_dir / ADDRESS_FILE).stat().st_ino == os.fstat(self._held).st_ino:
+                forget_gateway(self._data_dir)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+
 @contextmanager
 def announced(data_dir: Path, url: str) -> Generator[None]:
-    """While inside, local commands find this gateway, the newest of this data directory. It holds a lock on what it
-    wrote, so what a dead one left is not believed: somebody else may listen there by now. Errors: OSError."""
-    mine = GatewayAddress(url, os.getpid(), socket.gethostname())
-    with folder(data_dir) as handle:
-        write_whole(handle, ADDRESS_FILE, orjson.dumps(asdict(mine)))
-        descriptor = open_regular(handle, ADDRESS_FILE, os.O_RDONLY)
+    """Announced while inside. Errors: OSError."""
+    made = Announcement(data_dir, url)
+    made.announce()
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # who reads holds it for an instant
         yield
     finally:
-        with suppress(OSError):
-            if (data_dir / ADDRESS_FILE).stat().st_ino == os.fstat(descriptor).st_ino:
-                forget_gateway(data_dir)
-        os.close(descriptor)
+        made.withdraw()
 
 
 def read_gateway(data_dir: Path) -> GatewayAddress | None:

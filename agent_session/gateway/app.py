@@ -6,6 +6,7 @@ from aiohttp import web
 
 from agent_session.gateway import (
     approvals,
+    channel_events,
     codes,
     completions,
     events,
@@ -30,6 +31,7 @@ ROUTES: tuple[Route, ...] = (
     *completions.ROUTES,
     *responses.ROUTES,
     *codes.ROUTES,
+    *channel_events.ROUTES,
     *health.ROUTES,
     *openapi.ROUTES,
     *page.ROUTES,

@@ -107,15 +107,18 @@ class Feed:
         """Tell live events as they come, until cancelled; where the bus is away, once it is back."""
         while True:
             replay = not self.running.of(self.key)  # what was shown is not shown again
-            whole = WholeTexts()
+            whole, heard = WholeTexts(), False
             try:
                 async for event in events(self.key, replay=replay):
+                    heard = True
                     if event.kind == DROPPED:
                         whole = WholeTexts()  # something is missing: the transcript has it all
                     elif whole.shows(event):
                         self._tell_live(event)
             except Exception as error:  # whatever it is: lines must go on
                 log.debug("the live bus cannot be reached", error=str(error)[:300])
+            if heard:  # what comes until the bus is back is missed: the transcript has it all
+                self._tell(live_frame(LiveEvent(session=self.key, kind=DROPPED)))
             await asyncio.sleep(RECONNECT_S)
 
     def _tell_lines(self, told: Told) -> None:

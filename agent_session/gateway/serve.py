@@ -3,13 +3,13 @@
 import asyncio
 import errno
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import structlog
 from aiohttp import web
 
 from agent_session.connection import connect
-from agent_session.gateway.address import announced, url_of
+from agent_session.gateway.address import Announcement, url_of
 from agent_session.gateway.app import application
 from agent_session.gateway.runner import runner_of
 from agent_session.gateway.state import Gateway
@@ -33,12 +33,15 @@ async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], No
     await runner.setup()
     try:
         url = await _listen(runner, settings)
-        with ExitStack() as stack:
-            with suppress(OSError):  # a volume that is full or read-only: it can be used all the same
-                stack.enter_context(announced(settings.data_dir, url))
-            say(f"gateway ready on {url}")
-            await stop.wait()
-            gateway.stopping.set()
+        announcement = Announcement(settings.data_dir, url)
+        with suppress(OSError):  # a volume that is full or read-only: it can be used all the same
+            announcement.announce()
+        announcing = asyncio.create_task(announcement.keep())
+        say(f"gateway ready on {url}")
+        await stop.wait()
+        gateway.stopping.set()
+        announcing.cancel()
+        await asyncio.wait([announcing])
     finally:
         await runner.cleanup()
 

@@ -21,6 +21,7 @@ from agent_session.gateway.tokens import Tokens
 from agent_session.settings import Settings
 from agent_session.transcript.volume import Volume
 from agent_session.waiting import Waiter
+from channels.base import HttpEvents
 
 CHANNEL = "http"
 CLIENTS_KEPT = 1_000
@@ -41,6 +42,7 @@ class Gateway:
         self.metrics = Metrics()
         self.probe = Probe(temporal, self.volume, settings.task_queue)
         self.recent = RecentMessages()
+        self.channel_events: dict[str, HttpEvents] = {}  #: by channel
         self.uploads = 0  #: bodies that are being taken in
         self._waiter = Waiter(temporal, self.volume)  # one for all tokens: each holds threads and kernel watches
         self.feeds = Feeds(self.volume, self._client(CHANNEL).events, self.stopping, self.metrics)

@@ -138,6 +138,11 @@ def refuse_open_without_token(settings: GatewaySettings) -> None:
             f"gateway.host {settings.host} is open to other machines but no token is set\n"
             "  set gateway.token_file (or gateway.token), or bind to 127.0.0.1"
         )
+    if settings.trusted_proxies and not settings.proxy_secret.get_secret_value():
+        raise BadSettings(
+            "gateway.trusted_proxies is set and gateway.proxy_secret is not: no proxy would be trusted\n"
+            "  set gateway.proxy_secret, and let the proxy send it as X-Proxy-Secret"
+        )
 
 
 def make_token(data_dir: Path) -> Path:

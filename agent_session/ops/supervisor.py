@@ -8,9 +8,9 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -24,13 +24,12 @@ from agent_session.live.bus import needs_relay
 from agent_session.live.hub import LiveHub
 from agent_session.ops.child import Child
 from agent_session.ops.embedded import EmbeddedTemporal, same_port_as_before
+from agent_session.ops.keeping import keep, next_pause
 from agent_session.ops.owner import announce, has_clients, ownership, withdraw
 from agent_session.settings import Settings
 from agent_session.telemetry import LOG_FOLDER
 from agent_session.transcript.volume import Volume
 
-QUICK_DEATH_S = 5.0
-LONGEST_PAUSE_S = 5.0
 UNUSED_S = 10.0
 READY_DEADLINE_S = 60.0
 STOP_S = 4.0
@@ -47,6 +46,7 @@ class UpOptions:
     while_used: bool = False
     ui: bool = False
     gateway: bool = True
+    channels: tuple[str, ...] = ()  #: those that get a process of their own
 
 
 class Supervisor:
@@ -58,6 +58,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._started = self._deaths = 0
+        self._gateway_told = False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until nobody uses it. Errors: NotAVolume, OwnedByAnother, NoTemporalBinary,
@@ -71,13 +72,25 @@ class Supervisor:
             try:
                 if hub is not None:
                     await hub.start()
-                await self._start(data_dir)
-                await self._until_done(stop)
+                if await self._started_before(stop, data_dir):
+                    await self._until_done(stop)
             finally:
                 if hub is not None:
                     await hub.stop()
                 withdraw(data_dir)
                 await self._stop()
+
+    async def _started_before(self, stop: asyncio.Event, data_dir: Path) -> bool:
+        """Whether all stood before somebody said stop: a start that gets nowhere takes a minute. Errors: as `run`."""
+        starting, stopping = asyncio.create_task(self._start(data_dir)), asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait({starting})
+            return False
+        await starting
+        return True
 
     async def _start(self, data_dir: Path) -> None:
         address = configured_address(self._settings)
@@ -95,13 +108,17 @@ class Supervisor:
             if self._options.ui:
                 self._say(f"Temporal's UI: http://127.0.0.1:{self._embedded.ui_port}")
         for number in range(self._options.workers):
-            self._tasks.append(asyncio.create_task(self._keep_worker(number, address)))
+            self._keep("a worker", partial(self._worker_life, number, address), died=self._worker_died)
         if self._options.gateway:
             forget_gateway(data_dir)
-            self._tasks += [asyncio.create_task(self._keep_gateway(address)), asyncio.create_task(self._tell_gateway())]
+            life = partial(self._one_life, address, "gateway", "gateway", "gateway")
+            self._keep("the gateway", life, died=self._gateway_died)
+            self._tasks.append(asyncio.create_task(self._tell_gateway()))
         client = await connect(self._settings, self._embedded.address if self._embedded else "")
         await self._wait_for_pollers(client)
         announce(data_dir, Service(address, client.namespace, self._settings.task_queue, os.getpid()))
+        for name in self._options.channels:
+            self._keep(f"the channel {name}", partial(self._channel_life, name, address))
         self._say(f"ready: Temporal on {address}, data in {data_dir}, pid {os.getpid()}")
 
     async def _until_done(self, stop: asyncio.Event) -> None:
@@ -140,7 +157,7 @@ class Supervisor:
         while True:
             began = time.monotonic()
             await embedded.died()
-            pause = _next_pause(pause, time.monotonic() - began)
+            pause = next_pause(pause, time.monotonic() - began)
             log.warning("the embedded Temporal server died; it is started again", pause_s=pause)
             await asyncio.sleep(pause)
             try:
@@ -148,44 +165,40 @@ class Supervisor:
             except Exception as error:  # whatever it is: nobody else would start it again
                 log.error("the embedded Temporal server does not start", error=str(error))
 
-    async def _keep_worker(self, number: int, address: str) -> None:
-        pause = 0.0
-        while True:
-            began = time.monotonic()
-            self._started += 1
-            identity = f"worker-{number}.{self._started}@{os.getpid()}"
-            try:
-                code = await self._one_life(address, identity)
-            except OSError as error:
-                log.error("a worker does not start", error=str(error))
-                code = -1
-            self._deaths += 1
-            pause = _next_pause(pause, time.monotonic() - began)
-            log.warning("a worker died; another is started", code=code, pause_s=pause)
-            await asyncio.sleep(pause)
+    async def _worker_life(self, number: int, address: str) -> int:
+        self._started += 1
+        return await self._one_life(address, f"worker-{number}.{self._started}", "worker", "worker", "--all-channels")
 
-    async def _keep_gateway(self, address: str) -> None:
-        """Nobody waits for it: a session lives without."""
-        pause = 0.0
-        while True:
-            began = time.monotonic()
-            with suppress(OSError):
-                await self._one_life(address, f"gateway@{os.getpid()}", "gateway")
-            pause = _next_pause(pause, time.monotonic() - began)
-            log.warning("the gateway died; another is started", pause_s=pause)
-            await asyncio.sleep(pause)
+    def _worker_died(self) -> None:
+        self._deaths += 1
+
+    def _gateway_died(self) -> None:
+        """Said once: what else runs is of use without it."""
+        if self._gateway_told:
+            return
+        self._gateway_told = True
+        path = self._settings.data_dir / LOG_FOLDER / "gateway.err"
+        last = (path.read_text(errors="replace").strip().splitlines() if path.exists() else [])[-1:]
+        self._say(f"the gateway ended and is started again: {' '.join(last) or 'it said nothing'} (see {path})")
+
+    async def _channel_life(self, name: str, address: str) -> int:
+        whole = f"channel-{name}"
+        return await self._one_life(address, whole, whole, "channels", "run", name, "--supervised")
 
     async def _tell_gateway(self) -> None:
         while (found := read_gateway(self._settings.data_dir)) is None:
             await asyncio.sleep(0.1)
         self._say(f"gateway: {found.url}; open its page: agent-session page")
 
-    async def _one_life(self, address: str, identity: str, *command: str) -> int:
-        command = command or ("worker", "--all-channels")
+    def _keep(self, what: str, live: Callable[[], Awaitable[int]], died: Callable[[], None] = lambda: None) -> None:
+        self._tasks.append(asyncio.create_task(keep(what, live, died=died)))
+
+    async def _one_life(self, address: str, name: str, log_name: str, *command: str) -> int:
+        """Of a child that runs one of our commands. Errors: OSError when it cannot be started."""
         child = await Child.start(
             [sys.executable, "-m", "agent_session", *command],
-            self._settings.data_dir / LOG_FOLDER / f"{command[0]}.err",
-            self._environment(address, identity),
+            self._settings.data_dir / LOG_FOLDER / f"{log_name}.err",
+            self._environment(address, f"{name}@{os.getpid()}"),
         )
         self._children.append(child)
         try:
@@ -195,15 +208,14 @@ class Supervisor:
                 self._children.remove(child)
 
     def _environment(self, address: str, identity: str) -> dict[str, str]:
-        """The worker's: ours, and what our flags said."""
+        """A child's: ours, and what our flags said."""
         ours = {
             "AGENT_SESSION_DATA_DIR": str(self._settings.data_dir),
             "AGENT_SESSION_WORKER__IDENTITY": identity,
+            "AGENT_SESSION_TEMPORAL__ADDRESS": address,
         }
-        if self._embedded is not None:
-            ours["AGENT_SESSION_TEMPORAL__ADDRESS"] = address
-            if self._embedded.ui_port and not self._settings.temporal.ui_url:
-                ours["AGENT_SESSION_TEMPORAL__UI_URL"] = f"http://127.0.0.1:{self._embedded.ui_port}"
+        if self._embedded is not None and self._embedded.ui_port and not self._settings.temporal.ui_url:
+            ours["AGENT_SESSION_TEMPORAL__UI_URL"] = f"http://127.0.0.1:{self._embedded.ui_port}"
         return {**os.environ, **ours}
 
     async def _wait_for_pollers(self, client: Client) -> None:
@@ -224,8 +236,3 @@ class Supervisor:
         await asyncio.gather(*(child.stop(STOP_S) for child in list(self._children)))
         if self._embedded is not None:
             await self._embedded.stop()
-
-
-def _next_pause(pause: float, lived_s: float) -> float:
-    """At once after a good life, else doubling up to 5 s."""
-    return 0.0 if lived_s > QUICK_DEATH_S else min(max(pause * 2, 0.25), LONGEST_PAUSE_S)

@@ -90,7 +90,8 @@ def normal_url(given: str) -> str:
         )
     shown = f"[{host}]" if ":" in host else host
     where = shown if port in (None, DEFAULT_PORTS[parts.scheme]) else f"{shown}:{port}"
-    return f"{parts.scheme}://{where}{parts.path.rstrip('/')}"
+    path = parts.path.rstrip("/").removesuffix("/v1").rstrip("/")  # OpenAI's clients want it there
+    return f"{parts.scheme}://{where}{path}"
 
 
 def _layers(settings: Settings) -> list[_Layer]:

@@ -14,11 +14,12 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from agent_session.domain.limits import ARGUMENT_BYTES
+from agent_session.domain.schedules import Shown, Wanted
 from agent_session.settings import ToolsSettings
 
 Effects = Literal["none", "idempotent", "side_effects"]
@@ -30,6 +31,23 @@ class ToolError(Exception):
 
 class BadTool(Exception):
     """A tool that cannot be offered; the message names it and says why."""
+
+
+class OwnSchedules(Protocol):
+    """The schedules of the session that calls. Errors of all: BadSchedule, whose words the model can act on; any
+    other is the service's."""
+
+    def now(self) -> str:
+        """Day, time and time zone, as times that name no zone are meant."""
+        ...
+
+    async def add(self, wanted: Wanted) -> Shown:
+        """The same tool call again makes no second one."""
+        ...
+
+    async def listed(self) -> list[Shown]: ...
+
+    async def remove(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,7 @@ class ToolContext:
     before_effect: Callable[[], Awaitable[None]]  #: await it right before a side effect; StaleAttempt stops the tool
     send: Callable[[str, str], Awaitable[None]]  #: a message to an address, once the call has ended well
     on_output: Callable[[str], None]  #: progress for watchers; never durable
+    schedules: OwnSchedules | None = None  #: None: this worker has none
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 
+from agent_session.domain.beats import says_ok
+from agent_session.domain.messages import HEARTBEAT
 from agent_session.paths import open_regular
 from agent_session.transcript.index import lines_backwards, lines_forward
 from agent_session.transcript.lines import ASSISTANT, COMPACTION, ENDED, EVENT, GAP, NEW, USER, Line, calls_of, decode
@@ -97,7 +99,7 @@ def window(volume: Volume, key: str, budget_tokens: int, turn: str) -> list[Line
     if start is None:
         start = next((at for at, line in enumerate(kept) if line.get("role") in (USER, EVENT)), len(kept))
     words += [line for line in kept[:start] if line.get("turn") == turn and line.get("role") == USER]
-    return _without_orphans(words + kept[start:])
+    return _without_quiet_beats(_without_orphans(words + kept[start:]), turn)
 
 
 def _newest(volume: Volume, key: str, budget_tokens: int, turn: str) -> tuple[list[Line], list[Line], bool]:
@@ -154,6 +156,17 @@ def _without_orphans(lines: list[Line]) -> list[Line]:
     """Results whose call was cut off are left out: providers refuse them."""
     asked = {call["id"] for line in lines if line.get("role") == ASSISTANT for call in calls_of(line)}
     return [line for line in lines if "call" not in line or line.get("role") == EVENT or line["call"] in asked]
+
+
+def _without_quiet_beats(lines: list[Line], turn: str) -> list[Line]:
+    """Heartbeats that had nothing to say are left out once they are over: there may be dozens a day."""
+    beats = {line["turn"] for line in lines if line.get("kind") == HEARTBEAT and line.get("turn") != turn}
+    said: dict[str, bool] = {}
+    for line in lines:
+        if line.get("turn") in beats and line.get("role") == ASSISTANT:
+            quiet = not calls_of(line) and says_ok(str(line.get("content", "")))
+            said[line["turn"]] = said.get(line["turn"], False) or not quiet
+    return [line for line in lines if said.get(str(line.get("turn")), True)]
 
 
 def tokens_of(line: Line) -> int:

@@ -10,6 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from agent_session.workflows.background import Background
+from agent_session.workflows.beats import BEATS_PATCH
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.domain import replies as outcomes
@@ -23,11 +24,11 @@ with workflow.unsafe.imports_passed_through():
         AsideAnswer,
         AsideInput,
     )
-    from agent_session.domain.commands import command_of
+    from agent_session.domain.commands import command_of, is_alias
     from agent_session.domain.ids import turn_id
     from agent_session.domain.inbox import FULL
     from agent_session.domain.limits import BATCH_BYTES, BATCH_MESSAGES
-    from agent_session.domain.messages import INTERRUPT, PERSON, InboundMessage
+    from agent_session.domain.messages import INTERRUPT, NOTICE, PERSON, InboundMessage
     from agent_session.domain.outbox import Delivery
     from agent_session.domain.replies import ReplyRecord, preview
     from agent_session.domain.wire import Wire, from_wire, to_wire
@@ -35,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
 ASIDE_TIMEOUT_S = 60
 PREVIEWS = 10
 PATCH = "asides"
+ALIASES_PATCH = "command aliases"
 DECIDED_ALREADY = "That was decided already."
 
 
@@ -47,17 +49,30 @@ class Asides(Background):
 
     def take_aside(self, message: InboundMessage) -> bool:
         """Whether the message is answered beside the turns; then it is."""
+        if message.kind == NOTICE and not message.fault and workflow.patched(BEATS_PATCH):
+            return self._take_notice(message)
         command = command_of(message)
+        if command and is_alias(message) and not workflow.patched(ALIASES_PATCH):
+            command = None
         if message.fault or not (command or self._meets_a_wait(message)) or not workflow.patched(PATCH):
             return False
         if len(self.asides) >= ASIDES:
             if command:
                 self.refuse(message, "queue_full")
             return command is not None
+        self._begin_aside(message)
+        return True
+
+    def _take_notice(self, message: InboundMessage) -> bool:
+        """It is for people to read: where too many asides wait it is left out, and never becomes a turn."""
+        if len(self.asides) < ASIDES:
+            self._begin_aside(message)
+        return True
+
+    def _begin_aside(self, message: InboundMessage) -> None:
         self.inbox.aside(message)
         self.asides = (*self.asides, message)
         self.start_asides()
-        return True
 
     def _meets_a_wait(self, message: InboundMessage) -> bool:
         """Somebody speaks while a person's turn waits for a decision. A background turn makes way instead."""

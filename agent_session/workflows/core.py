@@ -56,6 +56,7 @@ class SessionCore:
             self.inbox.aside(message)
         self.allowed, self.shell = carried.allowed, carried.shell
         self.choice, self.chosen, self.fresh = carried.choice, carried.chosen, carried.fresh
+        self.beats = carried.beats
         self.turns_in_run = 0
         self.updates = 0
         self.rolling = False  #: waiters are being told to ask the next run
@@ -94,6 +95,7 @@ class SessionCore:
             chosen=self.chosen,
             fresh=self.fresh,
             options=changed(self.options),
+            beats=self.beats,
         )
 
     @staticmethod

@@ -13,7 +13,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from agent_session.workflows.core import SessionCore
+from agent_session.workflows.beats import Beating
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.domain import replies as outcomes
@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
     from agent_session.domain.wire import Wire, to_wire
 
 
-class Handlers(SessionCore):
+class Handlers(Beating):
     """Receive, cancel, decide, roll over, close; status and replies."""
 
     @workflow.signal(dynamic=True)
@@ -40,6 +40,7 @@ class Handlers(SessionCore):
             "resolve_approval": self.resolve_approval,
             "roll_over": self._roll_over,
             "close": self._close,
+            "beat_skipped": self.beat_skipped,
         }
         handler = handlers.get(name)
         if handler is None:
@@ -56,7 +57,7 @@ class Handlers(SessionCore):
         message = parse_message(value, fallback_id=f"unreadable-{digest}")
         if self.replies.has(message.scoped) or self.inbox.has_same(message):
             return
-        if self.take_aside(message):
+        if self.skips_beat(message) or self.take_aside(message):
             return
         superseded = self.inbox.coalesce(message)
         if superseded is not None:
@@ -202,6 +203,13 @@ class Handlers(SessionCore):
             last_error=self.last_failure,
             last_error_id=self.last_error_id,
             last_error_s=self.last_error_s,
+            beats=self.beats.ran,
+            beat_outcome=self.beats.outcome,
+            beat_s=self.beats.last_s,
+            beats_skipped=self.beats.skipped,
+            beat_skip=self.beats.skip,
+            beat_skip_s=self.beats.skip_s,
+            beat_tokens=self.beats.tokens_on(self.now_s()),
             model=self.model,
             choice=self.choice,
             shell=self.shell,

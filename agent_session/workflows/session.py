@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
 PASSED_THROUGH = (
     "agent_session.domain",
     *(f"agent_session.workflows.{part}" for part in (
-        "core", "handlers", "approvals", "turn", "background", "asides", "loop",
+        "core", "beats", "handlers", "approvals", "turn", "background", "asides", "loop",
     )),
 )  # fmt: skip
 

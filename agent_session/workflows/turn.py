@@ -144,6 +144,7 @@ class TurnTaking(Approvals):
             cached_tokens=self.tally.cached_tokens + answer.cached_tokens,
             cost_microusd=self.tally.cost_microusd + answer.cost_microusd,
         )
+        self.count_tokens(turn, answer.input_tokens + answer.output_tokens)
         turn = self._without_settled(turn, replace(turn, n=answer.n, messages=()), answer)
         self.turn = turn
         if answer.finish in ("refused", "answered"):  # nothing was begun: what was decided is for the next turn
@@ -155,8 +156,10 @@ class TurnTaking(Approvals):
             ended_well = answer.outcome == outcomes.ANSWERED
             self.publish(answer.outcome, by_reference=ended_well, failure=answer.failure, error=answer.error_id)
         else:
-            self.turn = replace(turn, phase=TOOLS, calls=answer.calls)
-            self._send_card(turn, answer.card_ref)
+            enough = self.beat_has_spent_enough(turn)
+            stop = turn.stop or (outcomes.INTERRUPTED if enough else "")
+            self.turn = replace(turn, phase=TOOLS, calls=answer.calls, stop=stop)
+            self._send_card(turn, "" if enough else answer.card_ref)
 
     def _send_card(self, turn: OpenTurn, ref: str, name: str = "card") -> None:
         """The request for a decision goes to where the message came from."""
@@ -186,8 +189,9 @@ class TurnTaking(Approvals):
         for entry in answer.earlier:
             scoped, outcome, older = entry.split(" ", 2)
             self.replies.record([scoped], ReplyRecord(turn=older, outcome=outcome, text_ref=older))
-            if turn.place is not None and turn.place.reply_address:
-                self.outbox.add(self._delivery(older, turn.place.reply_address, turn.place.reply_mac, "", outcome))
+            if turn.place is not None and turn.place.reply_address and not self.keeps_back(turn, outcome):
+                delivery = self._delivery(older, turn.place.reply_address, turn.place.reply_mac, "", outcome)
+                self.outbox.add(replace(delivery, unless_ok=self.swallows_ok(turn)))
             settled.add(scoped)
         self.inbox.answered(settled)
         return replace(turn, scoped=tuple(one for one in turn.scoped if one not in settled | refused))
@@ -348,11 +352,13 @@ class TurnTaking(Approvals):
         reply = ReplyRecord(
             turn=turn.id, outcome=outcome, text=text, text_ref=turn.id if by_reference else "", error_id=error, n=turn.n
         )
-        self.replies.record(turn.scoped, reply)
+        kept_back = self.end_beat(turn, outcome, text, by_reference=by_reference)
+        self.replies.record(turn.scoped, reply, aside=kept_back)
         self.inbox.answered(turn.scoped)
-        if turn.place is not None and turn.place.reply_address:
+        if turn.place is not None and turn.place.reply_address and not kept_back:
             place = turn.place
-            self.outbox.add(self._delivery(turn.id, place.reply_address, place.reply_mac, failure, outcome, error))
+            delivery = self._delivery(turn.id, place.reply_address, place.reply_mac, failure, outcome, error)
+            self.outbox.add(replace(delivery, unless_ok=by_reference and self.swallows_ok(turn)))
         self.tally = replace(self.tally, turns=self.tally.turns + 1)
         self.turns_in_run += 1
         self.idle_since_s = self.now_s()

@@ -43,6 +43,7 @@ def check(folder: Path) -> tuple[Seen, Verdict]:
         _effects(seen, talk, verdict)
     _order(seen, verdict)
     _deliveries(seen, verdict)
+    _slack(seen, verdict)
     _canaries(seen, verdict)
     _wedged(seen, verdict)
     _stalls(seen, verdict)
@@ -187,6 +188,22 @@ def _deliveries(seen: Seen, verdict: Verdict) -> None:
             verdict.add("lost", message.session, f"the reply to {message.id} never came to {message.place}")
         elif outcome != "failed" and posts[0]["text"] != wanted:
             verdict.add("doubled", message.session, f"{message.place} got other words for {message.id}")
+
+
+def _slack(seen: Seen, verdict: Verdict) -> None:
+    """Each reply stands in its thread once, whole and in order, and nothing is left half said."""
+    for session, posts in seen.slack.items():
+        talk = seen.talks.get(session) or Talk(session)
+        for (reply, part), count in Counter((post["reply"], post["part"]) for post in posts).items():
+            if not reply:
+                verdict.add("lost", session, f"{count} answers in Slack were begun and never finished")
+            elif count > 1:
+                verdict.add("doubled", session, f"Slack holds part {part} of {reply} {count} times")
+            elif reply not in talk.numbers:
+                verdict.add("doubled", session, f"Slack holds {reply}, which is no turn")
+        numbers = [(talk.numbers.get(post["reply"], 0), post["part"]) for post in posts]
+        if numbers != sorted(numbers):
+            verdict.add("swapped", session, f"Slack holds the turns and parts {numbers}")
 
 
 def _canaries(seen: Seen, verdict: Verdict) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from agent_session.domain.ids import workflow_id
 from tests.chaos.faults import Faults
+from tests.chaos.over_slack import OverSlack
 from tests.chaos.plan import Plan, Said
 from tests.chaos.senders import Senders
 from tests.chaos.world import CANARY, GATEWAY_TOKEN, World
@@ -31,13 +32,17 @@ class Shape:
 
 async def run_plan(plan: Plan, shape: Shape, folder: Path, say: Callable[[str], None]) -> None:
     """Run it; the folder holds the evidence afterwards."""
-    async with World(folder, workers=shape.workers, seed=plan.seed, rate=shape.model_rate) as world:
+    async with (
+        OverSlack(plan.sessions) as slack,
+        World(folder, workers=shape.workers, seed=plan.seed, rate=shape.model_rate, **slack.environment()) as world,
+    ):
         write_plan(world, plan.seed, plan.said)
         await world.start_gateway()
+        await world.start_slack()
         world.odd_lives = True
         world.watch_transcripts()
         began = time.monotonic()
-        senders, faults = Senders(world, plan.said), Faults(world, plan.faults)
+        senders, faults = Senders(world, plan.said, slack), Faults(world, plan.faults)
         telling = asyncio.create_task(_tell(say, senders, faults, began))
         sending = asyncio.create_task(senders.run(began))
         try:
@@ -45,9 +50,11 @@ async def run_plan(plan: Plan, shape: Shape, folder: Path, say: Callable[[str], 
             await _answered(senders, sending)
             last = tuple(_last_word(name, number) for number, name in enumerate(plan.sessions))
             world.evidence.write("last.json", [asdict(one) for one in last])
-            later = Senders(world, last)
+            later = Senders(world, last, slack)
             await _answered(later, asyncio.create_task(later.run(time.monotonic())))
-            await conclude(world, plan.sessions, plan.seed, began, faults.kills)
+            await conclude(world, plan.sessions, plan.seed, began, faults.kills, slack.canaries)
+            for post in slack.posts():
+                world.evidence.note("slack", **post)
         finally:
             sending.cancel()
             telling.cancel()
@@ -57,13 +64,15 @@ def write_plan(world: World, seed: int, said: Sequence[Said]) -> None:
     world.evidence.write("plan.json", {"seed": seed, "said": [asdict(one) for one in said]})
 
 
-async def conclude(world: World, sessions: Sequence[str], seed: int, began: float, kills: int) -> None:
+async def conclude(
+    world: World, sessions: Sequence[str], seed: int, began: float, kills: int, canaries: Sequence[str] = ()
+) -> None:
     """Ask the world what it came to, while it still lives."""
     statuses = await _statuses(world, sessions)
     world.evidence.write("status.json", statuses)
     known = {
         "seed": seed,
-        "canaries": [CANARY, GATEWAY_TOKEN],
+        "canaries": [CANARY, GATEWAY_TOKEN, *canaries],
         "machine": platform.platform(),
         "mounted": world.mounted,
     }

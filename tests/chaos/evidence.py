@@ -4,6 +4,7 @@
     faults.jsonl    each fault with its start and end
     progress.jsonl  when which transcript was seen to grow
     model.jsonl     each request to the model, its fault, what it was told of its calls
+    slack.jsonl     what stands in Slack at the end
     status.json     what each session said of itself at the end
     effects/        one file a session, one line an effect; volume/ a copy of the data directory
     histories/      Temporal's event histories, one file a run of a session; logs/ of every process

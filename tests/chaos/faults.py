@@ -29,6 +29,7 @@ class Faults:
         self.kills = 0
         self._busy = [asyncio.Lock() for _ in world.workers]
         self._server, self._volume, self._door = asyncio.Lock(), asyncio.Lock(), asyncio.Lock()
+        self._channel = asyncio.Lock()
 
     async def run(self, began: float) -> None:
         """Until the last fault has ended."""
@@ -95,6 +96,13 @@ class Faults:
             self.kills += gateway is not None and gateway.kill()
             await asyncio.sleep(fault.length_s)
             await self._world.start_gateway()
+
+    async def _slack(self, fault: Fault) -> None:
+        async with self._channel, self._noted("kill_slack"):
+            slack = self._world.slack
+            self.kills += slack is not None and slack.kill()
+            await asyncio.sleep(fault.length_s)
+            await self._world.start_slack()
 
     async def _model(self, fault: Fault) -> None:
         async with self._noted(f"model_{fault.how}"):

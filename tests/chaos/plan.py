@@ -9,11 +9,11 @@ from dataclasses import dataclass
 MODES = (("collect", 45), ("followup", 40), ("steer", 10), ("interrupt", 5))
 EFFECTS = (("say", 50), ("after", 30), ("before", 20))
 SENDERS = ("a", "b")
-CLI, HTTP = "cli", "http"
+CLI, HTTP, SLACK = "cli", "http", "slack"
 
 #: how often each fault comes beside the kills, for every hundred seconds of a run
 RATES = {"stop": 6.0, "temporal": 3.0, "model": 6.0, "full": 2.5, "read_only": 2.5, "torn": 6.0, "drain": 2.0,
-         "gateway": 3.0}  # fmt: skip
+         "gateway": 3.0, "slack": 3.0}  # fmt: skip
 MODEL_FAULTS = ("500", "503", "429", "hang", "break", "garbage")
 
 
@@ -62,12 +62,12 @@ def make_plan(seed: int, messages: int, sessions: int, kills: int, seconds: floa
 def _talk(
     chance: random.Random, name: str, number: int, messages: int, names: tuple[str, ...], seconds: float
 ) -> list[Said]:
-    """What is said in one session, evenly over the time, as four senders."""
+    """What is said in one session, evenly over the time, as five senders. In Slack one waits for each answer."""
     count = messages // len(names) + (number < messages % len(names))
-    orders = dict.fromkeys((*SENDERS, HTTP, CLI), 0)
+    orders = dict.fromkeys((*SENDERS, HTTP, SLACK, CLI), 0)
     found: list[Said] = []
     for index in range(count):
-        sender = CLI if chance.random() < 0.02 else chance.choice((*SENDERS, HTTP))
+        sender = CLI if chance.random() < 0.02 else chance.choice((*SENDERS, HTTP, SLACK))
         effect = _one_of(chance, EFFECTS)
         identifier = f"m-{number:04}-{index:04}"
         found.append(
@@ -77,10 +77,10 @@ def _talk(
                 sender=sender,
                 order=orders[sender],
                 at_s=round(seconds * 0.92 * index / count + chance.uniform(0, 1.0), 2),
-                mode=_one_of(chance, MODES),
+                mode=_one_of(chance, MODES) if sender != SLACK else "collect",
                 text=_text(chance, identifier, effect),
                 effect=effect,
-                place=f"file:{name}-{sender}" if chance.random() < 0.4 and sender != HTTP else "",
+                place=f"file:{name}-{sender}" if chance.random() < 0.4 and sender not in (HTTP, SLACK) else "",
                 again=_one_of(chance, (("", 88), ("now", 6), ("late", 6))),
             )
         )
@@ -117,7 +117,7 @@ def _faults(chance: random.Random, kills: int, seconds: float) -> list[Fault]:
                 length_s = chance.uniform(2, 5)
             elif kind == "model":
                 length_s, how = chance.uniform(1, 3), chance.choice(MODEL_FAULTS)
-            elif kind in ("temporal", "drain", "gateway"):
+            elif kind in ("temporal", "drain", "gateway", "slack"):
                 length_s = chance.uniform(0.2, 2)
             found.append(Fault(at_s, kind, chance.randrange(1000), round(length_s, 2), how))
     return found

@@ -85,6 +85,12 @@ def _post(folder: Path) -> None:
     path.write_bytes(data + data.splitlines(keepends=True)[-1])
 
 
+def _slack(folder: Path) -> None:
+    """A reply stands in its thread twice."""
+    posts = _read(folder / "slack.jsonl")
+    _write(folder / "slack.jsonl", [*posts, posts[-1]])
+
+
 def _wedge(folder: Path) -> None:
     """A session still runs when everything is over."""
     statuses = json.loads((folder / "status.json").read_text())
@@ -109,11 +115,13 @@ PLANTS: dict[str, Callable[[Path], None]] = {
     "canary": _canary,
     "effect": _effect,
     "post": _post,
+    "slack": _slack,
     "wedge": _wedge,
     "stall": _stall,
 }
 FOUND_AS = {"drop": "lost", "double": "doubled", "swap": "swapped", "effect": "doubled", "post": "doubled",
-            "resultless": "resultless", "canary": "canary", "wedge": "wedged", "stall": "stall"}  # fmt: skip
+            "slack": "doubled", "resultless": "resultless", "canary": "canary", "wedge": "wedged",
+            "stall": "stall"}  # fmt: skip
 
 
 def _read(path: Path) -> Lines:

@@ -85,6 +85,7 @@ class Seen:
     canaries: list[bytes]
     interrupts: Counter[str]
     progress: dict[str, list[float]]
+    slack: dict[str, list[dict[str, Any]]]  #: what the app said in each session's thread, in order
 
     def waits(self, session: str) -> list[tuple[float, float]]:
         """Times between two signs of life of a session while a message of it waited for its answer."""
@@ -117,6 +118,9 @@ def load(folder: Path) -> Seen:
             progress[entry["session"]].append(entry["t"])
         else:
             grown[entry["place"]].append((entry["t"], entry["bytes"]))
+    slack: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for post in read_lines(folder / "slack.jsonl"):
+        slack[post["session"]].append(post)
     mac = volume / "mac.key"
     return Seen(
         folder=folder,
@@ -132,6 +136,7 @@ def load(folder: Path) -> Seen:
         canaries=[one.encode() for one in run["canaries"]] + ([mac.read_bytes().strip()] if mac.exists() else []),
         interrupts=Counter(one.session for one in messages.values() if one.mode == "interrupt"),
         progress=progress,
+        slack=slack,
     )
 
 

@@ -1,8 +1,8 @@
 """The senders of a plan: they say what they are told, again under the same id until it is taken, and wait.
 
-In each session two are programs (`SessionClient`), one speaks HTTP with the gateway, one is a person with the
-command line. Each says its words one after another, at most two unanswered at a time. Must not judge an answer:
-it is noted as it came.
+In each session two are programs (`SessionClient`), one speaks HTTP with the gateway, one writes in Slack, one is a
+person with the command line. Each says its words one after another, at most two unanswered at a time. Must not judge
+an answer: it is noted as it came.
 """
 
 import asyncio
@@ -14,7 +14,8 @@ from typing import Any
 
 from agent_session.client import NoSuchMessage, ReplyPending, SessionClient
 from tests.chaos.over_http import NotTaken, OverHttp
-from tests.chaos.plan import CLI, HTTP, SENDERS, Said
+from tests.chaos.over_slack import OverSlack
+from tests.chaos.plan import CLI, HTTP, SENDERS, SLACK, Said
 from tests.chaos.world import GATEWAY_TOKEN, World
 
 UNANSWERED = 2  #: of one sender in one session
@@ -27,8 +28,8 @@ CLI_TIMEOUT_S = 60.0
 class Senders:
     """All senders of a run."""
 
-    def __init__(self, world: World, said: tuple[Said, ...]) -> None:
-        self._world = world
+    def __init__(self, world: World, said: tuple[Said, ...], slack: OverSlack | None = None) -> None:
+        self._world, self._slack = world, slack
         self._clients: dict[str, SessionClient] = {}
         self._commands = asyncio.Semaphore(CLI_AT_ONCE)
         self._by_sender: defaultdict[tuple[str, str], list[Said]] = defaultdict(list)
@@ -49,13 +50,15 @@ class Senders:
             await self._http.close()
 
     async def _sender(self, began: float, said: list[Said]) -> None:
-        room = asyncio.Semaphore(1 if said[0].sender == CLI else UNANSWERED)
+        room = asyncio.Semaphore(1 if said[0].sender in (CLI, SLACK) else UNANSWERED)
         async with asyncio.TaskGroup() as group:
             for one in said:
                 await asyncio.sleep(max(0.0, began + one.at_s - time.monotonic()))
                 await room.acquire()
                 if one.sender == CLI:
                     group.create_task(self._by_command(one, room))
+                elif one.sender == SLACK:
+                    group.create_task(self._in_slack(one, room))
                 elif await self._send(one):
                     group.create_task(self._wait(one, room))
                 else:
@@ -120,6 +123,21 @@ class Senders:
                 continue
             self._note("reply", one, outcome=reply.outcome, text=reply.text, turn=reply.turn, n=reply.n)
             return
+
+    async def _in_slack(self, one: Said, room: asyncio.Semaphore) -> None:
+        """Slack has it at once, and keeps it until the service has taken it."""
+        try:
+            assert self._slack is not None
+            self._note("tried", one)
+            self._slack.say(one)
+            self._note("accepted", one)
+            post = await self._slack.reply(one)
+            text = post["text"]
+            outcome = "interrupted" if text == "(interrupted)" else "failed" if text.startswith("Sorry") else "answered"
+            self._note("reply", one, outcome=outcome, text=text, turn=post["reply"], n=0)
+            self.unanswered.discard(one.id)
+        finally:
+            room.release()
 
     async def _by_command(self, one: Said, room: asyncio.Semaphore) -> None:
         """`agent-session send`, again under the same id until it has printed a reply."""

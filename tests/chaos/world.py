@@ -43,6 +43,7 @@ class World:
         self.port, self.model_port, self.gateway_port = 0, 0, 0
         self.temporal: Process | None = None
         self.gateway: Process | None = None
+        self.slack: Process | None = None  #: the channel's process
         self.model: Process | None = None
         self.workers: list[Process | None] = [None] * workers
         self.lives = 0
@@ -62,7 +63,7 @@ class World:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for process in (self.gateway, *self.workers, self.model, self.temporal):
+        for process in (self.gateway, self.slack, *self.workers, self.model, self.temporal):
             if process is not None:
                 process.kill()
         self.evidence.close()
@@ -131,17 +132,25 @@ class World:
         raise TimeoutError("Temporal did not start; see its log")
 
     async def start_gateway(self) -> None:
-        """Returns once it serves; one that does not come up, as on a full volume, is begun again."""
+        """Returns once it serves."""
+        self.gateway = await self._started("gateway", "gateway ready")
+
+    async def start_slack(self) -> None:
+        """Returns once it listens and delivers."""
+        self.slack = await self._started("slack", "channel slack runs")
+
+    async def _started(self, command: str, ready: str) -> Process:
+        """One that does not come up, as on a full volume, is begun again."""
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
-            command = [sys.executable, "-m", "agent_session", "gateway"]
-            self.gateway = Process(command, self.folder / "logs" / "gateway.log", self.environment())
-            while self.gateway.alive and time.monotonic() < deadline:
-                if self.gateway.said("gateway ready"):
-                    return
+            log = self.folder / "logs" / f"{command}.log"
+            process = Process([sys.executable, "-m", "agent_session", command], log, self.environment())
+            while process.alive and time.monotonic() < deadline:
+                if process.said(ready):
+                    return process
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.2)
-        raise TimeoutError("the gateway did not start; see its log")
+        raise TimeoutError(f"{command} did not start; see its log")
 
     def start_worker(self, number: int, *, channels: bool = True, fsync_s: float = 0.0) -> None:
         """One more life of that worker; without channels it delivers nothing."""

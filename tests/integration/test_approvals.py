@@ -73,6 +73,7 @@ async def test_a_message_meanwhile_is_answered_at_once_with_what_waits_and_how_t
 
 @pytest.mark.parametrize(("words", "said", "ran"), [
     ("/allow CODE", "Allowed once", True),
+    ("/approve CODE", "Allowed once", True),
     ("/deny CODE not today", "Denied", False),
     ("/allow CODE always", "for the rest of this session", True),
 ])  # fmt: skip

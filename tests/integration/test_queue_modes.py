@@ -80,18 +80,18 @@ async def test_interrupt_goes_before_what_waits(service: Service) -> None:
     assert now.n < waits.n
 
 
-async def test_heartbeats_coalesce_and_never_delay_a_person(service: Service) -> None:
+async def test_system_messages_coalesce_and_never_delay_a_person(service: Service) -> None:
     key = fresh_key()
     await start_slow_turn(service, key)
     for number in range(5):
-        await service.client.send(key, f"remember beat {number}", id=f"beat{number}", kind="heartbeat")
+        await service.client.send(key, f"remember note {number}", id=f"note{number}", kind="system")
     await service.client.send(key, "remember me", id="person")
     person = await service.client.await_reply(key, "person")
-    last = await service.client.await_reply(key, "beat4")
+    last = await service.client.await_reply(key, "note4")
     assert person.n < last.n
     assert last.outcome == "answered"
     for number in range(4):
-        assert (await service.client.await_reply(key, f"beat{number}")).outcome == "interrupted"
+        assert (await service.client.await_reply(key, f"note{number}")).outcome == "interrupted"
 
 
 async def test_a_person_interrupts_a_running_heartbeat(service: Service) -> None:

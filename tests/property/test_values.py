@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_session.domain.asides import ASIDES
+from agent_session.domain.beats import SKIPS, Beats
 from agent_session.domain.failures import ADVICE, FailureEnvelope, envelope_from
 from agent_session.domain.ids import BadSessionKey, call_id, scoped_id, session_key, turn_id
 from agent_session.domain.inbox import CarriedInbox, Inbox
@@ -134,6 +135,7 @@ def test_the_carried_state_stays_below_512_kib(text: str, count: int) -> None:
         turn=turn,
         asides=asides,
         allowed=(allowed,) * PATTERNS,
+        beats=Beats(ran=10**9, last_s=10**10, outcome="interrupted", skip=max(SKIPS, key=len), tokens=10**12),
     )
     assert encoded_bytes(to_wire(state)) <= STATE_BYTES
     assert from_wire(SessionState, to_wire(state)) == state

@@ -156,3 +156,18 @@ def test_reading_costs_the_budget_and_not_the_file(monkeypatch: pytest.MonkeyPat
     assert writer.window(4_000)
     assert sum(read) <= 256 * 1024
     assert writer.path.stat().st_size > 1024 * 1024
+
+
+def test_beats_that_had_nothing_to_say_are_left_out_and_others_are_not() -> None:
+    writer = Writer()
+    for words, answer in (("hello", "HEARTBEAT_OK"), ("beat", "**HEARTBEAT_OK**"), ("beat", "The disk is full.")):
+        writer.n += 1
+        kind = {"kind": "heartbeat"} if words == "beat" else {}
+        writer.write(L.user_line(writer.turn, f"m-{writer.n}", words, **kind))
+        writer.step(1, answer)
+        writer.end()
+    writer.n += 1
+    writer.write(L.user_line(writer.turn, "m-4", "beat", kind="heartbeat"))
+    shown = writer.window(10_000)
+    assert [line["n"] for line in shown if line["role"] == "user"] == [1, 3, 4]
+    assert [line["content"] for line in shown if line["role"] == "assistant"] == ["HEARTBEAT_OK", "The disk is full."]

@@ -7,6 +7,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from agent_session.workflows.scheduled import HeartbeatWorkflow, ScheduledMessageWorkflow
 from agent_session.workflows.session import AgentSessionWorkflow, AgentTurnWorkflow
 
 HISTORIES = sorted(Path(__file__).parent.glob("histories/*/*.json"))
@@ -16,7 +17,7 @@ HISTORIES = sorted(Path(__file__).parent.glob("histories/*/*.json"))
 async def test_a_recorded_history_replays(path: Path) -> None:
     restrictions = SandboxRestrictions.default.with_passthrough_modules("agent_session.domain")
     replayer = Replayer(
-        workflows=[AgentSessionWorkflow, AgentTurnWorkflow],
+        workflows=[AgentSessionWorkflow, AgentTurnWorkflow, HeartbeatWorkflow, ScheduledMessageWorkflow],
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
     )
     history = WorkflowHistory.from_json(f"session/{path.stem.rpartition('-')[0]}", path.read_text())
@@ -25,4 +26,5 @@ async def test_a_recorded_history_replays(path: Path) -> None:
 
 def test_every_shape_was_recorded() -> None:
     recorded = {path.stem.rpartition("-")[0] for path in HISTORIES}
-    assert recorded >= {"plain", "tools", "stops", "approval", "asides", "flood", "refused", "failed", "once"}
+    assert recorded >= {"HeartbeatWorkflow", "ScheduledMessageWorkflow"}
+    assert recorded >= {"plain", "tools", "stops", "approval", "asides", "flood", "refused", "failed", "once", "beats"}

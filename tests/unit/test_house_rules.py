@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted([*ROOT.glob("agent_session/**/*.py"), *ROOT.glob("channels/*.py")])
+MODULES = sorted([*ROOT.glob("agent_session/**/*.py"), *ROOT.glob("channels/**/*.py")])
 FOLDERS = sorted({path.parent for path in MODULES} - {ROOT / "agent_session"})
 LONGEST_MODULE, LONGEST_FUNCTION, README_LINES = 400, 50, 30
 

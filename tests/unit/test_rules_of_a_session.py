@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from agent_session.domain.inbox import DUPLICATE, FULL, QUEUED, Inbox
-from agent_session.domain.limits import BACKGROUND_MESSAGES, BATCH_MESSAGES, INBOX_BYTES, INBOX_HEAD_BYTES, REPLY_BYTES
+from agent_session.domain.limits import (
+    BACKGROUND_MESSAGES,
+    BATCH_MESSAGES,
+    INBOX_BYTES,
+    INBOX_HEAD_BYTES,
+    OUTBOX_DELIVERIES,
+    REPLY_BYTES,
+)
 from agent_session.domain.messages import FOLLOWUP, HEARTBEAT, INTERRUPT, STEER, SYSTEM, InboundMessage
 from agent_session.domain.options import Options, changed, options_from
 from agent_session.domain.outbox import Delivery, Outbox
@@ -213,6 +220,20 @@ def test_one_delivery_of_a_place_is_in_flight_and_an_abandoned_one_stays_first()
     assert outbox.startable() == [second]
     assert outbox.carried() == (second, other)
     assert first.channel == "file"
+
+
+def test_what_is_in_flight_is_never_dropped_for_want_of_room() -> None:
+    outbox = Outbox()
+    flies = Delivery(reply="t-0", address="file:a")
+    outbox.add(flies)
+    outbox.startable()
+    waits = [Delivery(reply=f"t-{number}", address="file:a") for number in range(1, OUTBOX_DELIVERIES + 2)]
+    for one in waits:
+        outbox.add(one)
+    assert outbox.carried() == (flies, *waits[2:])
+    assert outbox.dropped == 2
+    outbox.delivered(flies)
+    assert outbox.startable() == [waits[2]]
 
 
 # ---- words for people ----

@@ -53,7 +53,8 @@ def test_a_pattern_of_other_subjects_is_exact_or_a_beginning(pattern: str, subje
 
 @pytest.mark.parametrize(
     ("command", "pattern"),
-    [("git status -s", "git status *"), ("git push origin", "git push origin"), ("git run x", "git run x"),
+    [("git status -s", "git status *"), ("git status", "git status *"), ("git push origin", "git push origin"),
+     ("git run x", "git run x"),
      ("sudo ls x", "sudo ls x"), ("ls", "ls"), ("ls -l", "ls -l"), ("a | b", ""), ("x" * 201, ""),
      ("x" * 200, "x" * 200)],
 )  # fmt: skip
@@ -143,6 +144,7 @@ def test_what_is_too_long_to_be_shown_cannot_be_allowed_with_words() -> None:
 @pytest.mark.parametrize(
     ("text", "command"),
     [("/status", ("status", "")), ("/model  a b ", ("model", "a b")), ("/deny abc why not", ("deny", "abc why not")),
+     ("/approve abc", ("allow", "abc")),
      ("/unknown", None), ("status", None), (" /status", None), ("/", None), ("/status\nx", None)],
 )  # fmt: skip
 def test_a_command_is_a_slash_and_a_known_word(text: str, command: tuple[str, str] | None) -> None:

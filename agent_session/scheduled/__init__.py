@@ -1,0 +1,1 @@
+"""What Temporal Schedules set going: heartbeats and scheduled messages."""

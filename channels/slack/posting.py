@@ -1,0 +1,255 @@
+"""Replies into Slack, each message once as people see it, whatever dies on the way.
+
+Before a message is posted the journal says so, synced; each message carries the reply's id and the part's number as
+Slack metadata. An attempt that finds a post begun and not recorded looks it up in Slack, and posts only what is not
+there. An answer that is being shown while it is written is finished, not posted again.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from slack_sdk.web.async_client import AsyncWebClient
+
+from agent_session.client import NoSuchSession, SessionClient
+from agent_session.domain.outbound import CARD, Outbound
+from agent_session.settings_channels import SlackSettings
+from agent_session.transcript.volume import Volume
+from channels.slack.cards import calls_of_card, card_blocks
+from channels.slack.outbox import NATIVE, Journal, Outbox, Shown, digest
+from channels.slack.places import SlackPlace
+from channels.slack.posting_calls import Calls, Limited, Never, NotDone, Unsure
+from channels.slack.posting_parts import Part, card_part, parts_of
+from channels.slack.streaming_text import is_begun_with, streamed
+
+EVENT_TYPE = "agent_session_reply"
+ATTEMPT_S = 11.0  #: below the time-out of the activity that posts, `operations.deliver_timeout_s`
+LOCK_S = 7.0  #: as long as another attempt may need for the call that it is in
+SETTLE_S = 2.0  #: a post may still be under way to Slack that long after it was begun
+CLOCKS_S = 3_600.0  #: by which our clock and Slack's may differ
+PAGES, PAGE = 20, 200
+CARD_PATIENCE_S = 30.0  #: how long a card waits for the session to say which calls wait
+#: what was shown cannot become the reply: it is posted anew
+GONE = ("message_not_found", "cant_update_message", "edit_window_closed", "message_not_owned_by_app", "msg_too_long")
+#: how it is posted, always: nothing is unfurled, no name becomes a mention
+QUIET: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
+
+
+class Poster:
+    """One object a process; any number of processes."""
+
+    def __init__(
+        self,
+        web: AsyncWebClient,
+        volume: Volume,
+        settings: SlackSettings,
+        client: SessionClient | None = None,
+        *,
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        check_host(web, settings)
+        self.calls = Calls(web)
+        self.outbox = Outbox(volume)
+        self.client = client  #: tells which calls wait; without it cards have no buttons
+        self._settle_s = settle_s
+
+    def check_place(self, place: str) -> None:
+        """Errors: ValueError."""
+        SlackPlace.parse(place)
+
+    async def post(self, out: Outbound) -> None:
+        """Post the reply, what is missing of it, within 12 s. Errors: ValueError for a place that can never be
+        posted to; any other means: call again, in the same words."""
+        place = SlackPlace.parse(out.place)
+        deadline = time.monotonic() + ATTEMPT_S
+        async with self.outbox.held(journal_of(out.session, out.place, out.reply), LOCK_S) as journal:
+            if journal.progress.done:
+                return
+            if not journal.progress.first_at:
+                await journal.add(do="begin", at=time.time())
+            if journal.progress.shown is not None and not journal.progress.finishing:
+                await journal.add(do="finish")
+            parts = await self._parts(out, journal)
+            for number, part in enumerate(parts, 1):
+                if number not in journal.progress.posted:
+                    await self._part(out, place, journal, (number, len(parts)), part, deadline)
+                if 0 < journal.progress.of <= number:
+                    break  # an attempt before had less to say: a card, whose call is decided by now
+            await journal.add(do="done")
+
+    async def _parts(self, out: Outbound, journal: Journal) -> list[Part]:
+        if out.kind != CARD:
+            return await asyncio.to_thread(parts_of, out)
+        if 1 in journal.progress.posted and journal.progress.of == 1:
+            return []
+        blocks = await self._card(out, journal)
+        return [card_part(out, blocks)] if blocks else parts_of(out)
+
+    async def _card(self, out: Outbound, journal: Journal) -> list[dict[str, Any]]:
+        """Empty when nothing of it waits any more: then the words are posted, without buttons."""
+        if self.client is None:
+            return []
+        try:
+            status = await self.client.status(out.session)
+        except NoSuchSession:
+            return []
+        if status.answered_by == "server" and time.time() - journal.progress.first_at < CARD_PATIENCE_S:
+            raise NotDone("card", "no worker says which calls wait")
+        waiting = await asyncio.to_thread(self.client.waiting_calls, out.session, status)
+        calls = calls_of_card(waiting, out.reply)
+        return card_blocks(calls, out.session) if calls else []
+
+    async def _part(
+        self, out: Outbound, place: SlackPlace, journal: Journal, which: tuple[int, int], part: Part, deadline: float
+    ) -> None:
+        """One message, `which` of how many: the one that shows the answer already, the one that an attempt left
+        behind, or a new one."""
+        number, of = which
+        metadata = metadata_of(out.session, out.reply, number)
+        shown = journal.progress.shown if number == 1 else None
+        ts = await self._shown_at(place, journal, shown, metadata, deadline) if shown is not None else ""
+        if shown is not None and ts and await self._finish(place, shown, ts, part, metadata, deadline):
+            await journal.add(did="post", part=number, ts=ts)
+            return
+        if number in journal.progress.trying:
+            first, last = journal.progress.trying[number]
+            await self._settle(last, deadline)
+            found = await self._find(place, first, lambda one: has(one, metadata) and one.get("ts") != ts, deadline)
+            if found:
+                await journal.add(did="post", part=number, ts=found)
+                return
+        await journal.add(do="post", part=number, of=of, at=time.time())
+        try:
+            given = {"text": part.text, "metadata": metadata, **where_in(place), **QUIET}
+            if part.blocks:
+                given["blocks"] = list(part.blocks)
+            posted = await self.calls.do("chat_postMessage", deadline, **given)
+        except (NotDone, Never):
+            await journal.add(**{"not": "post", "part": number})  # nothing is there: no need to look for it
+            raise
+        await journal.add(did="post", part=number, ts=str(posted["ts"]))
+
+    async def _finish(
+        self, place: SlackPlace, shown: Shown, ts: str, part: Part, metadata: dict[str, Any], deadline: float
+    ) -> bool:
+        """Make the message that shows the answer the reply itself. False: it is not there any more."""
+        where = {"channel": place.channel, "ts": ts}
+        if shown.how == NATIVE and await self._stop(shown, where, part, metadata, deadline):
+            return True
+        new: dict[str, Any] = {"text": part.text, "metadata": metadata, "link_names": False, "parse": "none"}
+        try:
+            await self.calls.do("chat_update", deadline, **where, **new)
+        except (NotDone, Never) as refusal:
+            if refusal.code == "block_mismatch":  # what was streamed stays what Slack calls rich text
+                await self.calls.do("chat_update", deadline, **where, markdown_text=part.markdown, metadata=metadata)
+                return True
+            if refusal.code not in GONE:
+                raise
+            if refusal.code != "message_not_found":
+                await self._remove(where, deadline)
+            return False
+        return True
+
+    async def _stop(
+        self, shown: Shown, where: dict[str, Any], part: Part, metadata: dict[str, Any], deadline: float
+    ) -> bool:
+        """End the stream; true when the message then has the final words."""
+        final = streamed(part.markdown)
+        begun = shown.sent and shown.sure and digest(final[: shown.sent]) == shown.sum
+        rest = {"markdown_text": final[shown.sent :]} if begun and final[shown.sent :] else {}
+        try:
+            await self.calls.do("chat_stopStream", deadline, **where, **rest, metadata=metadata)
+        except Limited:
+            raise
+        except (NotDone, Never):
+            return False  # Slack ends streams by itself, and perhaps an attempt before did
+        return bool(begun)
+
+    async def _remove(self, where: dict[str, Any], deadline: float) -> None:
+        try:
+            await self.calls.do("chat_delete", deadline, **where)
+        except (NotDone, Unsure, Never):
+            return  # it stays as it is, above the reply
+
+    async def _shown_at(
+        self, place: SlackPlace, journal: Journal, shown: Shown, metadata: dict[str, Any], deadline: float
+    ) -> str:
+        """A message that a streamer began before it died. Slack takes no metadata where a stream starts: that one
+        is ours, has none, and begins as it did. Empty when there is none."""
+        if shown.ts:
+            return shown.ts
+        await self._settle(shown.at, deadline)
+        me = await self.calls.me(deadline)
+
+        def is_it(message: dict[str, Any]) -> bool:
+            if has(message, metadata):
+                return True
+            mine = message.get("user") == me[0] or (me[1] and message.get("bot_id") == me[1])
+            begins = is_begun_with(str(message.get("text", "")), shown.begun)
+            return bool(shown.how == NATIVE and mine and not message.get("metadata") and begins)
+
+        found = await self._find(place, shown.at, is_it, deadline)
+        await journal.add(**({"did": "show", "ts": found} if found else {"not": "show"}))
+        return found
+
+    async def _settle(self, since: float, deadline: float) -> None:
+        """What was sent just now may still arrive."""
+        pause = self._settle_s - max(time.time() - since, 0.0)
+        if pause > 0:
+            await asyncio.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
+
+    async def _find(
+        self, place: SlackPlace, since: float, matches: Callable[[dict[str, Any]], bool], deadline: float
+    ) -> str:
+        """The ts of the newest message that matches, empty when there is none. Errors: those of `Calls.do`; NotDone
+        when it could not be looked through in time."""
+        method = "conversations_replies" if place.thread else "conversations_history"
+        where = {"channel": place.channel, **({"ts": place.thread} if place.thread else {})}
+        oldest = f"{since - CLOCKS_S:.6f}"
+        cursor: dict[str, str] = {}
+        found = ""
+        for _ in range(PAGES):
+            try:
+                page = await self.calls.do(
+                    method, deadline, **where, oldest=oldest, limit=PAGE, include_all_metadata=True, **cursor
+                )
+            except NotDone as refusal:
+                if refusal.code == "thread_not_found":
+                    return ""
+                raise
+            messages = cast(list[dict[str, Any]], page.get("messages") or [])
+            found = max([found, *(str(one.get("ts", "")) for one in messages if matches(one))])
+            following = str(cast(dict[str, Any], page.get("response_metadata") or {}).get("next_cursor") or "")
+            if not following or (found and not place.thread):
+                return found
+            cursor = {"cursor": following}
+        raise NotDone(method, "there are too many messages to look through")
+
+
+def check_host(web: AsyncWebClient, settings: SlackSettings) -> None:
+    """The bot token goes to the configured server only. Errors: ValueError."""
+    if web.base_url.rstrip("/") != settings.api_url.rstrip("/"):
+        raise ValueError(f"a client of {web.base_url} would get the token for {settings.api_url}: set slack.api_url")
+
+
+def journal_of(session: str, place: str, reply: str) -> str:
+    """The name of a reply's journal."""
+    return digest(session, place, reply)
+
+
+def where_in(place: SlackPlace) -> dict[str, Any]:
+    """For `chat.postMessage`."""
+    return {"channel": place.channel, **({"thread_ts": place.thread} if place.thread else {})}
+
+
+def metadata_of(session: str, reply: str, part: int) -> dict[str, Any]:
+    """What each message carries. Other apps of the workspace can read it: it names no session."""
+    payload = {"reply": reply, "part": part, "session": digest(session)[:16]}
+    return {"event_type": EVENT_TYPE, "event_payload": payload}
+
+
+def has(message: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """Whether the message is that part of that reply."""
+    found = cast(dict[str, Any], message.get("metadata") or {})
+    return found.get("event_type") == EVENT_TYPE and found.get("event_payload") == metadata["event_payload"]
