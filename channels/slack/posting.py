@@ -19,7 +19,7 @@ from agent_session.transcript.volume import Volume
 from channels.slack.cards import calls_of_card, card_blocks
 from channels.slack.outbox import NATIVE, Journal, Outbox, Shown, digest
 from channels.slack.places import SlackPlace
-from channels.slack.posting_calls import Calls, Limited, Never, NotDone, Unsure
+from channels.slack.posting_calls import Calls, Never, NotDone, Unsure
 from channels.slack.posting_parts import Part, card_part, parts_of
 from channels.slack.streaming_text import is_begun_with, streamed
 
@@ -160,10 +160,8 @@ class Poster:
         rest = {"markdown_text": final[shown.sent :]} if begun and final[shown.sent :] else {}
         try:
             await self.calls.do("chat_stopStream", deadline, **where, **rest, metadata=metadata)
-        except Limited:
-            raise
         except (NotDone, Never):
-            return False  # Slack ends streams by itself, and perhaps an attempt before did
+            return False  # Slack ends streams by itself, or an attempt before did; an open one refuses the edit
         return bool(begun)
 
     async def _remove(self, where: dict[str, Any], deadline: float) -> None:

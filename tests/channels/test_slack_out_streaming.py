@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from agent_session.live.events import APPROVAL, RETRY, STEP, TOOL_FINISHED, TOOL_STARTED
+from agent_session.live.events import APPROVAL, DELTA, RETRY, STEP, TOOL_FINISHED, TOOL_STARTED, TURN_STARTED
 from agent_session.transcript.volume import Volume
-from channels.slack.posting_calls import Unsure
+from channels.slack.posting_calls import NotDone, Unsure
 from tests.channels.slack_out_support import LOST, MESSAGE, TURN, Workplace, reply
 from tests.fakes.slack import TEAM, FakeSlack, fake_slack
 
@@ -174,6 +174,7 @@ async def test_a_stream_that_begins_late_is_waited_for(place: Workplace, direct:
     await asyncio.sleep(0.3)  # longer than a post would take: nothing may happen
     arrives.set()
     await delivered
+    await asyncio.sleep(0.3)
     assert direct.texts == [SHOWN]
 
 
@@ -295,6 +296,37 @@ async def test_a_long_answer_streams_its_first_part(place: Workplace, direct: Ta
         await direct.deliver(LONG)
     assert len(direct.texts) > 2
     assert "\n\n".join(text.strip() for text in direct.texts) == LONG
+
+
+@pytest.mark.parametrize("method", ["chat.stopStream", "chat.update"])
+async def test_a_limit_at_the_end_of_a_stream_is_tried_again(place: Workplace, direct: Talk, method: str) -> None:
+    async with place.streamer() as streamer:
+        streamer.expect("main", direct.where, MESSAGE)
+        place.begin()
+        place.write("Not the beginning of it")
+        await direct.shown("Not")
+        place.slack.limit(method, retry_after=30)
+        with pytest.raises(NotDone):
+            await direct.deliver()
+        await direct.deliver()
+    assert direct.texts == [SHOWN]
+
+
+async def test_the_next_turn_is_shown_although_the_end_of_the_last_one_was_missed(
+    place: Workplace, channel: Talk
+) -> None:
+    other, message = "t-00000000000000aa", "ffffffffffffffff"
+    async with place.streamer() as streamer:
+        for one in (MESSAGE, message):
+            streamer.expect("main", channel.where, one)
+        place.begin()
+        place.write("Hello")
+        await channel.shown("Hello")
+        place.tell(TURN_STARTED, turn=other, call=message)
+        place.tell(STEP, turn=other, step=1)
+        place.tell(DELTA, turn=other, step=1, text="Next")
+        await channel.shown("Next")
+    assert channel.texts == ["Hello", "Next"]
 
 
 async def test_streamed_words_ping_nobody(place: Workplace, direct: Talk) -> None:

@@ -104,3 +104,21 @@ def test_a_port_that_was_asked_for_is_not_changed(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         refused = up.run("gateway", "--port", str(port), timeout_s=30)
         assert (refused.returncode, f"port {port}: " in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_configured_port_that_is_taken_is_said_by_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with running(tmp_path / "data", AGENT_SESSION_GATEWAY__PORT=port) as up:
+            wait_until(lambda: "the gateway ended and is started again" in up.errors.read_text())
+            assert up.errors.read_text().count("the gateway ended") == 1
+            assert up.run("send", "main", "hello").returncode == 0
+
+
+def test_a_request_is_found_in_the_logs_by_its_id(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as up:
+        found = gateway_of(tmp_path / "data")
+        with urllib.request.urlopen(f"{found.url}/healthz", timeout=10) as answer:
+            id = answer.headers["X-Request-ID"]
+        shown = wait_until(lambda: up.run("logs", "--id", id).stdout)
+    assert "path=/healthz" in shown

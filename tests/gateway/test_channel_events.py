@@ -7,9 +7,10 @@ import pytest
 
 from tests.fakes.slack import FakeSlack, fake_slack
 from tests.gateway.support import Door, door
-from tests.support import Service
+from tests.support import Service, fresh_key
 
 PATH = "/channels/slack/events"
+KEY = fresh_key()
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def slack() -> AsyncIterator[FakeSlack]:
 @pytest.fixture
 async def posted_to(make_service: Callable[..., Any], slack: FakeSlack) -> AsyncIterator[Door]:
     """A gateway that Slack posts to, without a socket."""
-    made: Service = await make_service(slack=slack.settings(app_token="", owners=["U1"]))
+    made: Service = await make_service(slack=slack.settings(app_token="", owners=["U1"], routes={"owner": KEY}))
     async with made.worker("slack"), door(made) as opened:
         slack.events.url = opened.url + PATH
         yield opened
@@ -30,7 +31,7 @@ async def posted_to(make_service: Callable[..., Any], slack: FakeSlack) -> Async
 async def test_what_slack_posts_is_answered_in_slack(posted_to: Door, slack: FakeSlack) -> None:
     slack.says("U1", "remember tea")
     assert await slack.until(lambda: slack.texts(slack.dm("U1"))) == ["I will remember: tea"]
-    assert [line["content"] for line in posted_to.service.lines("main") if line["role"] == "user"] == ["remember tea"]
+    assert [line["content"] for line in posted_to.service.lines(KEY) if line["role"] == "user"] == ["remember tea"]
 
 
 async def test_what_is_not_signed_by_slack_is_refused(posted_to: Door) -> None:

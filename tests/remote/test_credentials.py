@@ -1,5 +1,6 @@
 """A token goes to the gateway that it was configured for, and to no other; where it came from decides."""
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_session.gateway.address import announced, read_gateway
+from agent_session.gateway import address
+from agent_session.gateway.address import Announcement, announced, read_gateway
 from agent_session.gateway.tokens import make_token
 from agent_session.remote.target import Target, normal_url, target_of
 from agent_session.settings import BadSettings, load_settings
@@ -187,9 +189,7 @@ def test_the_gateway_of_this_data_directory_needs_no_token_file(
     assert not (data / "gateway.json").exists()
 
 
-def test_the_address_of_a_gateway_that_has_died_gets_no_token(
-    asked: Callable[..., Target], tmp_path: Path
-) -> None:
+def test_the_address_of_a_gateway_that_has_died_gets_no_token(asked: Callable[..., Target], tmp_path: Path) -> None:
     """Somebody else may listen there by now, and even have its process id."""
     data = tmp_path / "data"
     data.mkdir()
@@ -208,6 +208,32 @@ def test_the_gateway_of_another_machine_on_the_same_volume_is_not_taken_for_ours
         assert read_gateway(tmp_path) is not None
         monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
         assert read_gateway(tmp_path) is None
+
+
+async def test_an_older_gateway_is_found_again_when_the_newer_one_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "LOOK_S", 0.02)
+    older, newer = Announcement(tmp_path, "http://127.0.0.1:1"), Announcement(tmp_path, "http://127.0.0.1:2")
+    keeping = asyncio.create_task(older.keep())
+    async with asyncio.timeout(10):
+        await found_at(tmp_path, "http://127.0.0.1:1")
+        newer.announce()
+        await found_at(tmp_path, "http://127.0.0.1:2")
+        newer.withdraw()
+        await found_at(tmp_path, "http://127.0.0.1:1")
+        keeping.cancel()
+        await asyncio.wait([keeping])
+    assert read_gateway(tmp_path) is None
+
+
+async def found_at(data_dir: Path, url: str) -> None:
+    while (found := read_gateway(data_dir)) is None or found.url != url:
+        await asyncio.sleep(0.01)
+
+
+def test_the_address_that_openais_clients_take_is_the_same_gateway() -> None:
+    assert normal_url("http://127.0.0.1:18790/v1/") == normal_url("http://127.0.0.1:18790")
 
 
 def test_a_target_does_not_show_its_token(asked: Callable[..., Target]) -> None:
