@@ -69,7 +69,7 @@ async def test_9000_messages_during_one_long_tool_call(service: Service) -> None
     await service.client.send(key, "run while [ ! -e go ]; do sleep 0.2; done", id="slow")
     await service.until(key, lambda status: status.tools)
     await send_all(service, key, [f"{number:05} " + "x" * 1500 for number in range(9_000)])
-    assert (await service.client.status(key)).queue == 9_000
+    await service.until(key, lambda status: status.queue == 9_000)
     (service.volume.path_of(key) / "workspace" / "go").touch()
     await all_answered(service, key, 9_001, 400)
     await report(service, key, "9,000 of 1.5 KiB", began)

@@ -10,7 +10,19 @@ from agent_session.domain.cards import argument_lines, card, code_of, is_spoken,
 from agent_session.domain.commands import command_of
 from agent_session.domain.messages import HEARTBEAT, InboundMessage
 from agent_session.domain.patterns import AllowedPattern, covers, matches, simple_words, suggested
+from agent_session.domain.schedules import (
+    TEXT_BYTES,
+    BadSchedule,
+    Definition,
+    When,
+    checked_target,
+    checked_text,
+    definition_from,
+    message_of,
+    signed,
+)
 from agent_session.domain.turns import Decision
+from agent_session.domain.wire import to_wire
 
 
 def said(number: int, **more: Any) -> InboundMessage:
@@ -208,3 +220,42 @@ def test_a_pattern_that_was_changed_is_not_signed(field: str) -> None:
     signed = authority.sign_pattern(KEY, "main", AllowedPattern(tool="t", pattern="x", principal="p"))
     assert authority.pattern_is_signed(KEY, "main", signed)
     assert not authority.pattern_is_signed(KEY, "main", replace(signed, **{field: "changed"}))
+
+
+# ---- schedules ----
+
+STANDUP = Definition(session="main", name="standup", text="what is open?", when=When(cron="0 9 * * 1-5"))
+
+
+def test_a_schedules_signature_is_the_same_in_every_version_and_covers_all_of_it() -> None:
+    signed_one = signed(KEY, STANDUP)
+    assert signed_one.mac == "5a2f7753d93061d4164bf4314748e4b7"
+    assert definition_from(KEY, to_wire(signed_one)) == signed_one
+    assert definition_from(b"other", to_wire(signed_one)) is None
+    for change in ({"text": "rm -rf"}, {"target": "file:x"}, {"isolated": True}, {"when": {"every_s": 1}}, {"mac": ""}):
+        assert definition_from(KEY, {**to_wire(signed_one), **change}) is None
+    assert definition_from(KEY, {name: one for name, one in to_wire(signed_one).items() if name != "mac"}) is None
+
+
+def test_words_and_targets_of_a_schedule_are_taken_or_refused_with_the_reason() -> None:
+    most = "ä" * (TEXT_BYTES // 2)
+    assert checked_text(most) == most
+    for text, told in (
+        (most + "x", f"the words are {TEXT_BYTES + 1} bytes long: the limit is {TEXT_BYTES}"),
+        (" \n", "the schedule has no words: say what the session is to be told"),
+    ):
+        with pytest.raises(BadSchedule) as refused:
+            checked_text(text)
+        assert str(refused.value) == told
+    assert checked_text("a\ud800") == "a?"
+    assert [checked_target(one) for one in ("last", "none", "file:notes")] == ["last", "none", "file:notes"]
+    with pytest.raises(BadSchedule) as refused:
+        checked_target("nowhere")
+    assert str(refused.value) == "'nowhere' is no target: use last, none, or a channel and a place, like file:notes"
+
+
+def test_an_occurrence_is_one_message_and_a_one_shot_is_one_for_ever() -> None:
+    signed_one = signed(KEY, STANDUP)
+    assert message_of(signed_one, "2026-12-01T09:00") == f"standup@2026-12-01T09:00/{signed_one.mac[:8]}"
+    once = signed(KEY, replace(STANDUP, when=When(at_s=1)))
+    assert message_of(once, "now") == message_of(once, "later") == f"standup@once/{once.mac[:8]}"
