@@ -165,11 +165,20 @@ class SessionClient:
         return await self.await_reply(receipt.session, receipt.id, timeout_s=timeout_s)
 
     async def start_once(
-        self, text: str, key: str = "", *, id: str = "", attachments: Sequence[str | Path | Attachment] = ()
+        self,
+        text: str,
+        key: str = "",
+        *,
+        id: str = "",
+        kind: str = PERSON,
+        sender: str = "",
+        reply_address: str = "",
+        attachments: Sequence[str | Path | Attachment] = (),
     ) -> Receipt:
         """As `run_once`, without waiting. The same `id` again is the same message. Errors: SessionIsLive."""
         key = session_key(key or f"run/{uuid.uuid4().hex}")
-        message = await self._message(key, text, id or uuid.uuid4().hex, COLLECT, PERSON, "", "", attachments)
+        id = id or uuid.uuid4().hex
+        message = await self._message(key, text, id, COLLECT, kind, sender, reply_address, attachments)
         state = SessionState(key=key, inbox=CarriedInbox(head=(message,)))
         try:
             await self.temporal.start_workflow(
@@ -369,17 +378,9 @@ class SessionClient:
 
 
 __all__ = [
-    "NoSuchMessage",
-    "NoSuchSession",
-    "Receipt",
-    "Reply",
-    "ReplyPending",
-    "SessionBusy",
-    "SessionClient",
-    "SessionError",
-    "SessionIsLive",
-    "SessionRow",
-]
+    "NoSuchMessage", "NoSuchSession", "Receipt", "Reply", "ReplyPending", "SessionBusy", "SessionClient",
+    "SessionError", "SessionIsLive", "SessionRow",
+]  # fmt: skip
 
 
 def _is_busy(error: RPCError) -> bool:

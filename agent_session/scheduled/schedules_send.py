@@ -5,9 +5,8 @@ grants: what it sets going is asked about like anybody's (I10). Retried, it is t
 """
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
 import structlog
 from temporalio import activity
@@ -16,8 +15,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from agent_session.client import SessionClient
-from agent_session.client_types import Attachment, SessionIsLive
-from agent_session.domain.messages import SCHEDULE, InboundMessage
+from agent_session.client_types import SessionIsLive
+from agent_session.domain.messages import SCHEDULE
 from agent_session.domain.schedules import (
     LAST,
     NONE,
@@ -35,36 +34,12 @@ from agent_session.operations import Services
 from agent_session.scheduled.last_place import last_place
 from agent_session.scheduled.schedules_cron import is_echo, time_name
 from agent_session.scheduled.schedules_store import Definitions, Forged
-from agent_session.settings import Settings
 from agent_session.waiting import Waiter
 
 BUSY_PATIENCE_S = 5.0  #: then the attempt fails, and is retried
 SAID, REMOVED, ECHO = "said", "removed", "no time"
 
 log = structlog.get_logger("agent_session.schedules")
-
-
-class _Speaker(SessionClient):
-    """Says what one schedule has to say: of kind `schedule`, with no grants, to be answered at `place`."""
-
-    def __init__(self, client: Client, settings: Settings, waiter: Waiter, definition: Definition, place: str) -> None:
-        who = principal_of(definition.session)
-        super().__init__(client, settings, channel=SCHEDULE_CHANNEL, principal=who, waiter=waiter)
-        self.grants = ()
-        self._name, self._place = f"schedule {definition.name}", place
-
-    async def _message(
-        self,
-        key: str,
-        text: str,
-        id: str,
-        mode: str,
-        kind: str,
-        sender: str,
-        reply_address: str,
-        attachments: Sequence[str | Path | Attachment],
-    ) -> InboundMessage:
-        return await super()._message(key, text, id, mode, SCHEDULE, self._name, self._place, attachments)
 
 
 class ScheduleActivity:
@@ -109,13 +84,22 @@ class ScheduleActivity:
         place = "" if definition.target == NONE else definition.target
         if place == LAST:
             place = await asyncio.to_thread(last_place, self._volume, definition.session, self._services.channels)
-        speaker = _Speaker(self._client, self._settings, self._waiter, definition, place)
-        said = message_of(definition, due)
+        speaker = self._speaker(principal_of(definition.session))
+        how: dict[str, Any] = {"id": message_of(definition, due), "kind": SCHEDULE, "reply_address": place}
+        how["sender"] = f"schedule {definition.name}"
         if not definition.isolated:
-            await speaker.send(definition.session, definition.text, id=said, timeout_s=BUSY_PATIENCE_S)
+            await speaker.send(definition.session, definition.text, timeout_s=BUSY_PATIENCE_S, **how)
             return
         with suppress(SessionIsLive):  # an attempt before this one has started it
-            await speaker.start_once(definition.text, run_key(definition, due), id=said)
+            await speaker.start_once(definition.text, run_key(definition, due), **how)
+
+    def _speaker(self, principal: str) -> SessionClient:
+        """With no grants: what it sets going asks like anybody's."""
+        made = SessionClient(
+            self._client, self._settings, channel=SCHEDULE_CHANNEL, principal=principal, waiter=self._waiter
+        )
+        made.grants = ()
+        return made
 
     async def _forget(self, definition: Definition, definitions: Definitions) -> None:
         """A one-shot is over. Temporal first: a retry finds the definition as long as anything is left to do."""
