@@ -18,6 +18,8 @@ from temporalio.client import Client
 from agent_session.client import Reply, SessionClient
 from agent_session.connection import connect
 from agent_session.domain.ids import workflow_id
+from agent_session.live.hub import LiveHub
+from agent_session.live.publisher import LivePublisher
 from agent_session.operations import Services, load_services
 from agent_session.settings import Settings, load_settings
 from agent_session.transcript.volume import Volume
@@ -162,3 +164,22 @@ def settings_for(folder: Path, address: str, **more: Any) -> Settings:
     return load_settings(
         {"data_dir": folder, "temporal": {"address": address}, "task_queue": f"q-{uuid.uuid4().hex[:8]}", **given}
     )
+
+
+@asynccontextmanager
+async def live(service: Service) -> AsyncIterator[None]:
+    """The live bus that `up` runs, with the service's worker on it."""
+    assert service.services is not None
+    hub = LiveHub(service.settings.data_dir)
+    await hub.start()
+    publisher = LivePublisher(service.settings.data_dir)
+    service.services.live = publisher
+    publishing = asyncio.create_task(publisher.run())
+    try:
+        async with asyncio.timeout(10):
+            while not publisher.connected:
+                await asyncio.sleep(0.02)
+        yield
+    finally:
+        publishing.cancel()
+        await hub.stop()

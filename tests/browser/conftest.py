@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser.support import CHROMIUM, MISSING, Tab, live, tab
+from tests.browser.support import CHROMIUM, MISSING, Tab, tab
 from tests.fakes.providers import FakeProvider, fake_provider
 from tests.gateway.support import Door, door
-from tests.support import Service
+from tests.support import Service, live
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser

@@ -12,11 +12,8 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from agent_session.live.hub import LiveHub
-from agent_session.live.publisher import LivePublisher
 from tests.fakes.providers import Step, _chunk, _stream
 from tests.gateway.support import Door
-from tests.support import Service
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator, Page
@@ -88,25 +85,6 @@ async def tab(browser: Browser, door: Door, **how: Any) -> AsyncIterator[Tab]:
     finally:
         await context.close()
     assert made.errors == [], made.errors
-
-
-@asynccontextmanager
-async def live(service: Service) -> AsyncIterator[None]:
-    """The live bus that `up` runs, with the service's worker on it."""
-    assert service.services is not None
-    hub = LiveHub(service.settings.data_dir)
-    await hub.start()
-    publisher = LivePublisher(service.settings.data_dir)
-    service.services.live = publisher
-    publishing = asyncio.create_task(publisher.run())
-    try:
-        async with asyncio.timeout(10):
-            while not publisher.connected:
-                await asyncio.sleep(0.02)
-        yield
-    finally:
-        publishing.cancel()
-        await hub.stop()
 
 
 class Slow:

@@ -9,12 +9,10 @@ from typing import Any
 import openai
 import pytest
 
-from agent_session.live.hub import LiveHub
-from agent_session.live.publisher import LivePublisher
 from agent_session.operations import Services
 from tests.fakes.providers import FakeProvider, fake_provider
 from tests.gateway.support import Door
-from tests.support import Service
+from tests.support import Service, live
 
 
 def client(gateway: Door, *, token: str = "", retries: int = 0, **how: Any) -> openai.AsyncOpenAI:
@@ -58,17 +56,10 @@ async def raw(gateway: Door, key: str, text: str, **how: Any) -> Any:
 @asynccontextmanager
 async def streaming(service: Service) -> AsyncIterator[Services]:
     """A worker whose live events reach watchers."""
-    hub = LiveHub(service.settings.data_dir)
-    await hub.start()
     async with service.worker() as services:
-        services.live = publisher = LivePublisher(service.settings.data_dir)
-        publishing = asyncio.create_task(publisher.run())
-        async with asyncio.timeout(10):
-            while not publisher.connected:
-                await asyncio.sleep(0.02)
-        yield services
-        publishing.cancel()
-    await hub.stop()
+        service.services = services
+        async with live(service):
+            yield services
 
 
 async def transcripts(gateway: Door) -> AsyncIterator[Any]:

@@ -13,7 +13,7 @@ from agent_session.live.events import DELTA, DROPPED, RETRY, LiveEvent, decode
 from agent_session.live.hub import WAITING_EVENTS, LiveHub
 from agent_session.live.publisher import LivePublisher
 from agent_session.live.watch import watch
-from tests.support import Service, fresh_key
+from tests.support import Service, fresh_key, live
 
 
 @pytest.fixture
@@ -39,14 +39,7 @@ async def test_two_watchers_see_a_turn_as_it_happens_and_nothing_of_other_sessio
     make_service: Callable[..., Any], tmp_path: Path
 ) -> None:
     service: Service = await make_service()
-    hub = LiveHub(service.settings.data_dir)
-    await hub.start()
-    async with service.worker() as services:
-        services.live = publisher = LivePublisher(service.settings.data_dir)
-        publishing = asyncio.create_task(publisher.run())
-        async with asyncio.timeout(10):
-            while not publisher.connected:
-                await asyncio.sleep(0.02)
+    async with service.worker() as service.services, live(service):
         key, other = fresh_key(), fresh_key()
         ready = [asyncio.Event(), asyncio.Event()]
         watching = [asyncio.create_task(collect(service.settings.data_dir, key, "turn_ended", one)) for one in ready]
@@ -54,8 +47,6 @@ async def test_two_watchers_see_a_turn_as_it_happens_and_nothing_of_other_sessio
         await service.ask(other, "remember elsewhere")
         reply = await service.ask(key, "run echo quick; sleep 0.2; echo brown")
         first, second = await asyncio.wait_for(asyncio.gather(*watching), 10)
-        publishing.cancel()
-    await hub.stop()
     assert first == second
     assert {event.session for event in first} == {key}
     kinds = [event.kind for event in first]

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent_session.live.hub import LiveHub
-from agent_session.live.publisher import LivePublisher
 from tests.gateway.support import Door, door
 from tests.remote.support import Ran, Shell, at_the_service, elsewhere
-from tests.support import Service, fresh_key
+from tests.support import Service, fresh_key, live
 
 
 @pytest.fixture
@@ -175,12 +173,8 @@ async def test_a_long_message_and_a_long_answer_pass_whole(there: Shell, asking:
 
 
 async def test_a_session_is_watched_live(there: Shell, opened: Door, asking: Service) -> None:
-    key, hub = fresh_key(), LiveHub(asking.settings.data_dir)
-    await hub.start()
-    assert asking.services is not None
-    asking.services.live = publisher = LivePublisher(asking.settings.data_dir)
-    publishing = asyncio.create_task(publisher.run())
-    try:
+    key = fresh_key()
+    async with live(asking):
         watching = await there.start("watch", key, "--json")
         assert watching.stdout is not None
         metrics = opened.gateway.metrics.registry
@@ -193,9 +187,6 @@ async def test_a_session_is_watched_live(there: Shell, opened: Door, asking: Ser
                 kinds.append(json.loads(await watching.stdout.readline())["kind"])
         watching.kill()
         await watching.wait()
-    finally:
-        publishing.cancel()
-        await hub.stop()
     assert kinds[0] == "turn_started"
     assert {"delta", "tool_started", "tool_output", "tool_finished"} < set(kinds)
 
