@@ -30,7 +30,6 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from agent_session.client_types import (
-    Attachment,
     NoSuchMessage,
     NoSuchSession,
     Receipt,
@@ -48,7 +47,7 @@ from agent_session.domain.commands import command_of
 from agent_session.domain.ids import message_id, session_key, workflow_id
 from agent_session.domain.inbox import CarriedInbox
 from agent_session.domain.limits import SIGNAL_BYTES
-from agent_session.domain.messages import COLLECT, MODES, PERSON, InboundMessage
+from agent_session.domain.messages import COLLECT, MODES, PERSON, Attachment, InboundMessage
 from agent_session.domain.state import SessionState
 from agent_session.domain.status import RUNNING, Status
 from agent_session.domain.turns import REASON_BYTES, Decision

@@ -1,6 +1,5 @@
 """What `SessionClient` takes and returns, and the tree of what it raises."""
 
-import re
 from dataclasses import dataclass
 
 from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
@@ -31,31 +30,6 @@ class SessionIsLive(SessionError):
 
 class ReplyPending(SessionError):
     """The reply has not come in time; nothing is lost. Ask again with the same id."""
-
-
-ATTACHMENT = re.compile(r"([0-9a-f]{64}) (\d{1,9}) ([\w.+-]{1,60}/[\w.+-]{1,60}) (.{1,200})", re.ASCII | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Attachment:
-    """A file in a session's spool, ready to go with a message to that session."""
-
-    ref: str  #: sha256 of what it holds
-    size: int
-    kind: str  #: media type
-    name: str
-
-    @property
-    def wire(self) -> str:
-        return f"{self.ref} {self.size} {self.kind} {self.name}"
-
-
-def attachment_from(text: str) -> Attachment:
-    """As `wire` wrote it. Errors: ValueError."""
-    found = ATTACHMENT.fullmatch(text)
-    if found is None:
-        raise ValueError("this is no attachment: store the file first, and send what comes back")
-    return Attachment(found[1], int(found[2]), found[3], found[4])
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from agent_session.transcript import spool
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import Proof
 from agent_session.transcript.reader import window
-from agent_session.transcript.recorder import JsonlRecorder, Opened, Recorded, Words
+from agent_session.transcript.recorder import JsonlRecorder, Opened, Recorded, Speaker, Words
 from agent_session.transcript.volume import WORKSPACE_FILE, Volume
 
 GROUP = "agent_session.operations"
@@ -82,7 +82,7 @@ class Record(Protocol):
         self, key: str, turn: str, words: Sequence[Words], ended: Line, proof: Proof, notes: Sequence[Line] = ()
     ) -> Recorded: ...
     async def was_started(self, key: str, turn: str, call: str) -> bool: ...
-    async def speaker(self, key: str, turn: str) -> str: ...
+    async def speaker(self, key: str, turn: str) -> Speaker: ...
     async def find_call(self, key: str, turn: str, step: int, index: int) -> tuple[Line, Line | None]: ...
 
 

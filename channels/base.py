@@ -24,6 +24,7 @@ class Capabilities:
     delivers: bool = False  #: replies are pushed to it; then its worker must run for them to arrive
     streams: bool = False  #: shows an answer while it is being written
     files: bool = False  #: takes files in
+    posts_files: bool = False  #: posts the files that the agent sends; elsewhere the words name them
     decides: bool = False  #: people can decide on tool calls there
 
 

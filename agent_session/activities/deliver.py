@@ -15,7 +15,8 @@ from agent_session.domain.authority import place_is_signed
 from agent_session.domain.beats import says_ok
 from agent_session.domain.failures import FailureEnvelope
 from agent_session.domain.ids import error_id, key_of_workflow
-from agent_session.domain.outbound import Outbound, kind_of
+from agent_session.domain.messages import Attachment, attachment_from
+from agent_session.domain.outbound import Outbound, kind_of, with_names
 from agent_session.domain.outbox import Delivery
 from agent_session.domain.replies import FAILED
 from agent_session.domain.wire import Wire, from_wire
@@ -39,10 +40,20 @@ class Refused(Exception):
     """The place is not one that this service's channels named; never retried."""
 
 
+class PostsFiles(Protocol):
+    """The part of a channel's capabilities that this activity needs."""
+
+    @property
+    def posts_files(self) -> bool: ...
+
+
 class DeliversReplies(Protocol):
     """The part of a channel that this activity needs."""
 
     name: str
+
+    @property
+    def capabilities(self) -> PostsFiles: ...
 
     async def deliver(self, out: Outbound) -> None:
         """Post once: look the id up, then post. Errors: any; it is retried."""
@@ -75,7 +86,10 @@ class DeliverActivity:
                 raise Refused(f"the address {delivery.address!r} is not signed")
             text = await asyncio.to_thread(self._text_of, key, delivery, activity.info().scheduled_time)
             if text and not (delivery.unless_ok and says_ok(text)):
-                await self._channel.deliver(_outbound(key, delivery, text))
+                files = await asyncio.to_thread(self._files_of, key, delivery, text)
+                if not self._channel.capabilities.posts_files:
+                    text, files = with_names(text, files), ()
+                await self._channel.deliver(_outbound(key, delivery, text, files))
         except Exception as error:
             identifier = error_id(delivery.reply, delivery.address)
             where = {"address": delivery.address, "reply": delivery.reply, "error_id": identifier}
@@ -102,8 +116,15 @@ class DeliverActivity:
         text, ended = found
         return text or (f"({ended.get('outcome')})" if delivery.outcome != "answered" else "")
 
+    def _files_of(self, key: str, delivery: Delivery, text: str) -> tuple[Attachment, ...]:
+        """Those that go with the words; the list was stored before the words were."""
+        if not delivery.files_ref or text == REPLY_LOST:
+            return ()
+        listed = spool.get(self._volume, key, delivery.files_ref).decode("utf-8", "replace")
+        return tuple(attachment_from(line) for line in listed.splitlines())
 
-def _outbound(key: str, delivery: Delivery, text: str) -> Outbound:
+
+def _outbound(key: str, delivery: Delivery, text: str, files: tuple[Attachment, ...]) -> Outbound:
     return Outbound(
         session=key,
         place=delivery.address.partition(":")[2],
@@ -111,4 +132,5 @@ def _outbound(key: str, delivery: Delivery, text: str) -> Outbound:
         text=text,
         kind=kind_of(delivery.reply, own_words=delivery.text_ref != ""),
         outcome=delivery.outcome,
+        files=files,
     )

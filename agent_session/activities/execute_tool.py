@@ -8,14 +8,13 @@ effect that its attempt is still the current one.
 import asyncio
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 
 import structlog
 
 from agent_session.activities.attempt import Run, StaleAttempt
 from agent_session.activities.permission import Permission, pattern_allowed, permission
+from agent_session.activities.sending import Sending
 from agent_session.activities.watchers import tell_approvals
-from agent_session.domain.authority import sign_place
 from agent_session.domain.cards import request_text
 from agent_session.domain.ids import call_id
 from agent_session.domain.outbox import Delivery
@@ -90,7 +89,7 @@ async def _record_decision(services: Services, request: ToolInput, call: str, li
     given = request.decision
     if given is None:
         return {}
-    principal = await services.record.speaker(request.key, request.turn)
+    principal = (await services.record.speaker(request.key, request.turn)).principal
     allowed = await asyncio.to_thread(pattern_allowed, services, request, line, principal)
     pattern = {"allows": to_wire(allowed)} if allowed is not None else {}
     event = L.event_line(
@@ -113,7 +112,7 @@ async def _call(
         settings=services.settings.tools,
         model_name=services.model.name,
         before_effect=run.prove,
-        send=partial(_send, services, request.key, call, sent),
+        send=Sending(services, request.key, request.turn, call, sent),
         on_output=lambda text: services.live.publish(replace(begun, kind=TOOL_OUTPUT, text=text[-OUTPUT_CHARS:])),
         schedules=services.schedules(request.key, call) if services.schedules else None,
     )
@@ -142,18 +141,6 @@ async def _call(
 def _live(request: ToolInput, kind: str, line: Line) -> LiveEvent:
     tool, call = str(line["name"]), str(line["id"])
     return LiveEvent(session=request.key, kind=kind, turn=request.turn, step=request.step, tool=tool, call=call)
-
-
-async def _send(services: Services, key: str, call: str, sent: list[Delivery], address: str, text: str) -> None:
-    """A message of a tool: its words go to the spool, the delivery to the workflow's outbox. Errors:
-    ToolError for a channel that nobody delivers for."""
-    known, channel = services.channels, address.partition(":")[0]
-    if known is not None and channel not in known:
-        raise ToolError(f"there is no channel {channel!r} to send through; there are: {', '.join(known) or 'none'}")
-    secret = await asyncio.to_thread(services.volume.signing_key, services.settings.mac_key_file)
-    ref = await asyncio.to_thread(spool.put, services.volume, key, text.encode("utf-8", "replace"))
-    name = f"{call}-{len(sent)}" if sent else call
-    sent.append(Delivery(reply=name, address=address, mac=sign_place(secret, key, address), text_ref=ref))
 
 
 async def _write(

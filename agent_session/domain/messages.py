@@ -5,6 +5,7 @@ and are never renamed, retyped or reused (I8). `parse_message` reads whatever a 
 would drop a signal that it cannot decode after the channel has acknowledged it, so we never refuse.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,30 @@ PERSON, HEARTBEAT, SYSTEM, SCHEDULE = "person", "heartbeat", "system", "schedule
 NOTICE = "notice"  #: words of the service itself for the message's own place; no turn, no model
 KINDS = (PERSON, HEARTBEAT, SYSTEM, SCHEDULE, NOTICE)
 BACKGROUND_KINDS = (HEARTBEAT, SYSTEM)  #: coalesced, and never delay a person
+
+ATTACHMENT = re.compile(r"([0-9a-f]{64}) (\d{1,9}) ([\w.+-]{1,60}/[\w.+-]{1,60}) (.{1,200})", re.ASCII | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file in a session's spool, ready to go with a message to that session."""
+
+    ref: str  #: sha256 of what it holds
+    size: int
+    kind: str  #: media type
+    name: str
+
+    @property
+    def wire(self) -> str:
+        return f"{self.ref} {self.size} {self.kind} {self.name}"
+
+
+def attachment_from(text: str) -> Attachment:
+    """As `wire` wrote it. Errors: ValueError."""
+    found = ATTACHMENT.fullmatch(text)
+    if found is None:
+        raise ValueError("this is no attachment: store the file first, and send what comes back")
+    return Attachment(found[1], int(found[2]), found[3], found[4])
 
 
 @dataclass(frozen=True, kw_only=True)

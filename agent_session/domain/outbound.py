@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from agent_session.domain.messages import Attachment
+
 REPLY, CARD, WORDS = "reply", "card", "words"
 _CARD = re.compile(r"t-[0-9a-f]{16}-\d+-(card|\d+-[0-9a-f]{8})\Z")
 
@@ -17,6 +19,13 @@ class Outbound:
     text: str
     kind: str = REPLY  #: reply: a turn's; card: a request for a decision; words: a tool's or a command's
     outcome: str = "answered"  #: how the turn ended: answered, interrupted, cancelled or failed
+    files: tuple[Attachment, ...] = ()  #: of the session's spool; only for a channel that `posts_files`
+
+
+def with_names(text: str, files: tuple[Attachment, ...]) -> str:
+    """The words for a place that takes no files: they name what it does not get."""
+    names = ", ".join(f"{one.name} ({one.size:,} bytes)" for one in files)
+    return f"{text}\n\n(Not sent, since this place takes no files: {names}.)" if files else text
 
 
 def kind_of(reply: str, *, own_words: bool) -> str:

@@ -20,6 +20,7 @@ class Delivery:
     failure: str = ""  #: class word, so that an apology needs no volume (I6)
     error_id: str = ""
     text_ref: str = ""  #: words of their own in the spool, not a turn's reply
+    files_ref: str = ""  #: the list of files that go with them, in the spool
     unless_ok: bool = False  #: a heartbeat's reply: HEARTBEAT_OK is not posted
 
     @property

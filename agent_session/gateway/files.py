@@ -8,8 +8,8 @@ import re
 from aiohttp import web
 from pydantic import Field
 
-from agent_session.client_types import Attachment, attachment_from
 from agent_session.domain.limits import SPOOL_BYTES
+from agent_session.domain.messages import Attachment, attachment_from
 from agent_session.gateway.access import READ, SEND
 from agent_session.gateway.body import read_body
 from agent_session.gateway.errors import Problem

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import cast
 
-from agent_session.client_types import Attachment
+from agent_session.domain.messages import Attachment
 from agent_session.gateway.errors import Problem
 from agent_session.transcript.index import lines_backwards
 from agent_session.transcript.lines import USER, Line, decode

@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 import orjson
 
 from agent_session.client import SessionClient
-from agent_session.client_types import Attachment
 from agent_session.domain.commands import command_of
 from agent_session.domain.ids import key_of_workflow, message_id, scoped_id, session_key, workflow_id
-from agent_session.domain.messages import InboundMessage
+from agent_session.domain.messages import Attachment, InboundMessage
 from agent_session.gateway.idempotency import refuse_another
 from agent_session.gateway.openai_bodies import Words
 from agent_session.gateway.route import Call

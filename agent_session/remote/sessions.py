@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from agent_session.client_types import Attachment, Receipt, Reply, SessionRow
-from agent_session.domain.messages import COLLECT
+from agent_session.client_types import Receipt, Reply, SessionRow
+from agent_session.domain.messages import COLLECT, Attachment
 from agent_session.domain.status import Status
 from agent_session.live.events import LiveEvent
 from agent_session.settings import Settings

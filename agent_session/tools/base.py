@@ -11,7 +11,7 @@ worker (I4): `none` and `idempotent` tools just run again, one with `side_effect
 
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, cast, get_args, get_origin, get_type_hints
@@ -51,6 +51,21 @@ class OwnSchedules(Protocol):
 
 
 @dataclass(frozen=True)
+class NamedFile:
+    """A file to send: what it is called, and what it holds."""
+
+    name: str
+    data: bytes
+
+
+class Sends(Protocol):
+    """A message to an address, once the call has ended well; an empty address: where the turn came from. Errors:
+    ToolError."""
+
+    async def __call__(self, address: str, text: str, files: Sequence[NamedFile] = ()) -> None: ...
+
+
+@dataclass(frozen=True)
 class ToolContext:
     """What a tool is given beside its arguments."""
 
@@ -61,7 +76,7 @@ class ToolContext:
     model_name: str
     artifacts: Path  #: results too large for the transcript, one file a call id; to read only
     before_effect: Callable[[], Awaitable[None]]  #: await it right before a side effect; StaleAttempt stops the tool
-    send: Callable[[str, str], Awaitable[None]]  #: a message to an address, once the call has ended well
+    send: Sends
     on_output: Callable[[str], None]  #: progress for watchers; never durable
     schedules: OwnSchedules | None = None  #: None: this worker has none
 

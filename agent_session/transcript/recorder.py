@@ -52,6 +52,14 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Speaker:
+    """Whose words opened a turn, and where replies to them go."""
+
+    principal: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True)
 class Words:
     """What one message says, ready for its line."""
 
@@ -77,7 +85,7 @@ class JsonlRecorder:
         self._catch_up_s = catch_up_s
         self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="transcript")
         self._logs: dict[str, TranscriptLog] = {}
-        self._speakers: dict[str, str] = {}  #: turn -> principal, of turns that took a step here
+        self._speakers: dict[str, Speaker] = {}  #: by turn, of turns that took a step here
 
     async def catch_up(self, key: str, turn: str, after_seq: int) -> int:
         """Wait until the transcript reaches `after_seq`, as it may lag on NFS. Returns its last line:
@@ -105,7 +113,7 @@ class JsonlRecorder:
         stands there."""
         opened = await self._append(key, lambda view: _open_step(view, turn, step, words, proof, gap, notes), proof)
         if opened.principal:
-            self._speakers[turn] = opened.principal
+            self._speakers[turn] = Speaker(opened.principal, opened.place)
             while len(self._speakers) > LOGS_KEPT:
                 del self._speakers[next(iter(self._speakers))]
         return opened
@@ -205,16 +213,16 @@ class JsonlRecorder:
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, find)
 
-    async def speaker(self, key: str, turn: str) -> str:
-        """The principal whose words opened the turn."""
+    async def speaker(self, key: str, turn: str) -> Speaker:
+        """Whose words opened the turn; nobody's where none stand there."""
 
-        def find() -> str:
-            found = ""
+        def find() -> Speaker:
+            found = Speaker()
             for line in backwards(self.volume, key):
                 if line.get("turn") != turn:
                     break
                 if line.get("role") == L.USER:
-                    found = str(line.get("principal", ""))
+                    found = Speaker(str(line.get("principal", "")), str(line.get("reply_address", "")))
             return found
 
         known = self._speakers.get(turn)

@@ -36,7 +36,7 @@ class SlackChannel:
     """One app in one workspace; any number of processes."""
 
     name = NAME
-    capabilities = Capabilities(receives=True, delivers=True, streams=True, files=True, decides=True)
+    capabilities = Capabilities(receives=True, delivers=True, streams=True, files=True, posts_files=True, decides=True)
 
     def __init__(self, settings: Settings, *, ping_s: float | None = None) -> None:
         self._settings, self._ping_s = settings, ping_s

@@ -16,8 +16,8 @@ import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
 from agent_session.client import SessionClient
-from agent_session.client_types import Attachment, NoSuchMessage, ReplyPending
-from agent_session.domain.messages import COLLECT, STEER, InboundMessage
+from agent_session.client_types import NoSuchMessage, ReplyPending
+from agent_session.domain.messages import COLLECT, STEER, Attachment, InboundMessage
 from agent_session.settings import Settings
 from agent_session.waiting import Waiter
 from channels.routing import Place, Routes

@@ -25,6 +25,7 @@ BELOW = ("channels", "slack", "replies")
 KEEP_S = 30 * 86_400
 SWEEP_EVERY_S = 3_600
 LOOK_S = 0.05  #: between two tries for the lock
+SHARING = 0  #: the number under which tries to post uploaded files are counted; files begin with 1
 NATIVE, EDITS = "native", "edits"  #: how an answer is shown while it is written
 
 
@@ -63,6 +64,11 @@ class Progress:
     shown: Shown | None = None
     finishing: bool = False  #: the final words are on their way: nobody streams any more
     done: bool = False
+    tries: dict[int, int] = field(default_factory=dict[int, int])  #: file -> how often its upload was begun
+    files: dict[int, str] = field(default_factory=dict[int, str])  #: file -> its id in Slack, once uploaded
+    refused: dict[int, str] = field(default_factory=dict[int, str])  #: file -> why it will not be posted
+    sharing: tuple[float, float] | None = None  #: when its posting was first tried, and last
+    shared: bool = False
 
     @property
     def is_untouched(self) -> bool:
@@ -92,7 +98,28 @@ class Progress:
             case {"do": "done"}:
                 self.done = True
             case _:
+                self._take_of_files(line)
                 self._take_of_shown(line)
+
+    def _take_of_files(self, line: dict[str, Any]) -> None:
+        match line:
+            case {"do": "file", "file": int(file)}:
+                self.tries[file] = self.tries.get(file, 0) + 1
+            case {"did": "file", "file": int(file), "id": str(id)}:
+                self.files[file] = id
+            case {"not": "file", "file": int(file), "why": str(why)}:
+                self.files.pop(file, None)
+                self.refused[file] = why
+            case {"do": "share", "at": float(at)}:
+                self.sharing = (self.sharing[0] if self.sharing else at, at)
+                self.tries[SHARING] = self.tries.get(SHARING, 0) + 1
+            case {"not": "share", "files": bool(kept)}:
+                self.sharing = None
+                self.files = self.files if kept else {}
+            case {"did": "share"}:
+                self.shared = True
+            case _:
+                pass
 
     def _take_of_shown(self, line: dict[str, Any]) -> None:
         if self.shown is None:

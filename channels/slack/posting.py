@@ -7,7 +7,6 @@ there. An answer that is being shown while it is written is finished, not posted
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, cast
 
 from slack_sdk.web.async_client import AsyncWebClient
@@ -17,9 +16,12 @@ from agent_session.domain.outbound import CARD, Outbound
 from agent_session.settings_channels import SlackSettings
 from agent_session.transcript.volume import Volume
 from channels.slack.cards import calls_of_card, card_blocks
+from channels.slack.mrkdwn import escape
 from channels.slack.outbox import NATIVE, Journal, Outbox, Shown, digest
 from channels.slack.places import SlackPlace
 from channels.slack.posting_calls import Calls, Never, NotDone, Unsure
+from channels.slack.posting_files import Sharing
+from channels.slack.posting_lookup import Lookup
 from channels.slack.posting_parts import Part, card_part, parts_of
 from channels.slack.streaming_text import is_begun_with, streamed
 
@@ -27,8 +29,6 @@ EVENT_TYPE = "agent_session_reply"
 ATTEMPT_S = 11.0  #: below the time-out of the activity that posts, `operations.deliver_timeout_s`
 LOCK_S = 7.0  #: as long as another attempt may need for the call that it is in
 SETTLE_S = 2.0  #: a post may still be under way to Slack that long after it was begun
-CLOCKS_S = 3_600.0  #: by which our clock and Slack's may differ
-PAGES, PAGE = 20, 200
 CARD_PATIENCE_S = 30.0  #: how long a card waits for the session to say which calls wait
 #: what was shown cannot become the reply: it is posted anew
 GONE = ("message_not_found", "cant_update_message", "edit_window_closed", "message_not_owned_by_app", "msg_too_long")
@@ -52,7 +52,8 @@ class Poster:
         self.calls = Calls(web)
         self.outbox = Outbox(volume)
         self.client = client  #: tells which calls wait; without it cards have no buttons
-        self._settle_s = settle_s
+        self._lookup = Lookup(self.calls, settle_s)
+        self._sharing = Sharing(self.calls, self._lookup, volume, settings.api_url)
 
     def check_place(self, place: str) -> None:
         """Errors: ValueError."""
@@ -76,6 +77,11 @@ class Poster:
                     await self._part(out, place, journal, (number, len(parts)), part, deadline)
                 if 0 < journal.progress.of <= number:
                     break  # an attempt before had less to say: a card, whose call is decided by now
+            if out.files:
+                notes = await self._sharing.share(out, place, journal, deadline)
+                number = len(parts) + 1
+                if notes and number not in journal.progress.posted:
+                    await self._part(out, place, journal, (number, number), Part(text=escape(notes)), deadline)
             await journal.add(do="done")
 
     async def _parts(self, out: Outbound, journal: Journal) -> list[Part]:
@@ -114,8 +120,10 @@ class Poster:
             return
         if number in journal.progress.trying:
             first, last = journal.progress.trying[number]
-            await self._settle(last, deadline)
-            found = await self._find(place, first, lambda one: has(one, metadata) and one.get("ts") != ts, deadline)
+            await self._lookup.settle(last, deadline)
+            found = await self._lookup.find(
+                place, first, lambda one: has(one, metadata) and one.get("ts") != ts, deadline
+            )
             if found:
                 await journal.add(did="post", part=number, ts=found)
                 return
@@ -177,7 +185,7 @@ class Poster:
         is ours, has none, and begins as it did. Empty when there is none."""
         if shown.ts:
             return shown.ts
-        await self._settle(shown.at, deadline)
+        await self._lookup.settle(shown.at, deadline)
         me = await self.calls.me(deadline)
 
         def is_it(message: dict[str, Any]) -> bool:
@@ -187,42 +195,9 @@ class Poster:
             begins = is_begun_with(str(message.get("text", "")), shown.begun)
             return bool(shown.how == NATIVE and mine and not message.get("metadata") and begins)
 
-        found = await self._find(place, shown.at, is_it, deadline)
+        found = await self._lookup.find(place, shown.at, is_it, deadline)
         await journal.add(**({"did": "show", "ts": found} if found else {"not": "show"}))
         return found
-
-    async def _settle(self, since: float, deadline: float) -> None:
-        """What was sent just now may still arrive."""
-        pause = self._settle_s - max(time.time() - since, 0.0)
-        if pause > 0:
-            await asyncio.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
-
-    async def _find(
-        self, place: SlackPlace, since: float, matches: Callable[[dict[str, Any]], bool], deadline: float
-    ) -> str:
-        """The ts of the newest message that matches, empty when there is none. Errors: those of `Calls.do`; NotDone
-        when it could not be looked through in time."""
-        method = "conversations_replies" if place.thread else "conversations_history"
-        where = {"channel": place.channel, **({"ts": place.thread} if place.thread else {})}
-        oldest = f"{since - CLOCKS_S:.6f}"
-        cursor: dict[str, str] = {}
-        found = ""
-        for _ in range(PAGES):
-            try:
-                page = await self.calls.do(
-                    method, deadline, **where, oldest=oldest, limit=PAGE, include_all_metadata=True, **cursor
-                )
-            except NotDone as refusal:
-                if refusal.code == "thread_not_found":
-                    return ""
-                raise
-            messages = cast(list[dict[str, Any]], page.get("messages") or [])
-            found = max([found, *(str(one.get("ts", "")) for one in messages if matches(one))])
-            following = str(cast(dict[str, Any], page.get("response_metadata") or {}).get("next_cursor") or "")
-            if not following or (found and not place.thread):
-                return found
-            cursor = {"cursor": following}
-        raise NotDone(method, "there are too many messages to look through")
 
 
 def check_host(web: AsyncWebClient, settings: SlackSettings) -> None:

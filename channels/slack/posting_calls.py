@@ -64,6 +64,11 @@ class Calls:
         self._not_before: dict[tuple[str, str], float] = {}  #: method and channel, monotonic
         self._me: tuple[str, str] | None = None
 
+    @property
+    def proxy(self) -> str | None:
+        """For requests that are not the Web API's own."""
+        return self._web.proxy
+
     async def do(self, method: str, deadline: float, /, **given: Any) -> dict[str, Any]:
         """Call a method (`chat_postMessage` …) before `deadline` (monotonic); waits for a 429 when that leaves
         time. Errors: Never, NotDone (Limited, Unreached), Unsure."""

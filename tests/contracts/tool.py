@@ -101,7 +101,7 @@ def seen(folder: Path) -> dict[str, bytes]:
 
 
 def context(folder: Path, before_effect: Any) -> ToolContext:
-    async def send(address: str, text: str) -> None:
+    async def send(address: str, text: str, files: object = ()) -> None:
         return
 
     workspace, artifacts = folder / "workspace", folder / "artifacts"

@@ -132,6 +132,9 @@ class WebApi:
 
     async def upload(self, request: web.Request) -> web.Response:
         self.calls.append(Call(request.path, {}, _headers(request), "ok"))
+        fault = self._next_fault("upload")
+        if fault:
+            return web.Response(status=fault.status or 500)
         self._workspace.files[request.match_info["id"]].data = await request.read()
         return web.Response(text="OK")
 

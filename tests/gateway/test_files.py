@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from agent_session.client_types import attachment_from
+from agent_session.domain.messages import attachment_from
 from agent_session.gateway import body, files
 from tests.gateway.support import Door, door
 from tests.support import fresh_key

@@ -29,7 +29,7 @@ def call(workspace: Path) -> Call:
 
     unconfined = ToolsSettings.model_validate({"shell": {"sandbox": "none"}})
 
-    async def send(address: str, text: str) -> None:
+    async def send(address: str, text: str, files: object = ()) -> None:
         return
 
     async def run(name: str, tools: ToolsSettings | None = None, **arguments: Any) -> str:

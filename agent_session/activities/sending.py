@@ -1,0 +1,58 @@
+"""What a tool sends to a place: words and files go to the session's spool, the delivery to the workflow's outbox.
+
+Nothing of them travels through Temporal but their references (I2). The address is signed by who has judged it (I10).
+"""
+
+import asyncio
+import mimetypes
+import re
+from collections.abc import Sequence
+
+from agent_session.domain.authority import sign_place
+from agent_session.domain.messages import Attachment
+from agent_session.domain.outbox import Delivery
+from agent_session.operations import Services
+from agent_session.tools import ToolError
+from agent_session.tools.base import NamedFile
+from agent_session.transcript import spool
+
+ANY_BYTES = "application/octet-stream"
+NAME_CHARS = 200
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\x85]")
+
+
+class Sending:
+    """One object a call; `sent` is what its result carries, when it ends well."""
+
+    def __init__(self, services: Services, key: str, turn: str, call: str, sent: list[Delivery]) -> None:
+        self._services, self._key, self._turn, self._call, self._sent = services, key, turn, call, sent
+
+    async def __call__(self, address: str, text: str, files: Sequence[NamedFile] = ()) -> None:
+        """Errors: ToolError for a channel that nobody delivers for; VolumeUnavailable."""
+        address = address or (await self._services.record.speaker(self._key, self._turn)).place
+        if not address:
+            raise ToolError("this turn came from no place that messages can be sent to: answer it, or name an address")
+        known, channel = self._services.channels, address.partition(":")[0]
+        if known is not None and channel not in known:
+            raise ToolError(f"there is no channel {channel!r} to send through; there are: {', '.join(known) or 'none'}")
+        self._sent.append(await asyncio.to_thread(self._stored, address, text, files))
+
+    def _stored(self, address: str, text: str, files: Sequence[NamedFile]) -> Delivery:
+        secret = self._services.volume.signing_key(self._services.settings.mac_key_file)
+        listed = "\n".join(self._attached(one).wire for one in files)
+        name = f"{self._call}-{len(self._sent)}" if self._sent else self._call
+        return Delivery(
+            reply=name,
+            address=address,
+            mac=sign_place(secret, self._key, address),
+            files_ref=self._put(listed.encode("utf-8", "replace")) if listed else "",
+            text_ref=self._put(text.encode("utf-8", "replace")),
+        )
+
+    def _attached(self, file: NamedFile) -> Attachment:
+        kind = mimetypes.guess_type(file.name)[0] or ANY_BYTES
+        name = UNPRINTABLE.sub("_", file.name)[:NAME_CHARS] or "file"
+        return Attachment(self._put(file.data), len(file.data), kind, name)
+
+    def _put(self, data: bytes) -> str:
+        return spool.put(self._services.volume, self._key, data)

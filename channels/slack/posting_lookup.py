@@ -1,0 +1,52 @@
+"""What stands in Slack already: for an attempt that finds a post begun and not recorded."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from channels.slack.places import SlackPlace
+from channels.slack.posting_calls import Calls, NotDone
+
+CLOCKS_S = 3_600.0  #: by which our clock and Slack's may differ
+PAGES, PAGE = 20, 200
+
+
+class Lookup:
+    """Looks through a place's messages."""
+
+    def __init__(self, calls: Calls, settle_s: float) -> None:
+        self._calls, self._settle_s = calls, settle_s
+
+    async def settle(self, since: float, deadline: float, *, times: float = 1.0) -> None:
+        """What was sent just now may still arrive. `times`: how much slower than a message it is."""
+        pause = self._settle_s * times - max(time.time() - since, 0.0)
+        if pause > 0:
+            await asyncio.sleep(min(pause, max(deadline - time.monotonic(), 0.0)))
+
+    async def find(
+        self, place: SlackPlace, since: float, matches: Callable[[dict[str, Any]], bool], deadline: float
+    ) -> str:
+        """The ts of the newest message that matches, empty when there is none. Errors: those of `Calls.do`; NotDone
+        when it could not be looked through in time."""
+        method = "conversations_replies" if place.thread else "conversations_history"
+        where = {"channel": place.channel, **({"ts": place.thread} if place.thread else {})}
+        oldest = f"{since - CLOCKS_S:.6f}"
+        cursor: dict[str, str] = {}
+        found = ""
+        for _ in range(PAGES):
+            try:
+                page = await self._calls.do(
+                    method, deadline, **where, oldest=oldest, limit=PAGE, include_all_metadata=True, **cursor
+                )
+            except NotDone as refusal:
+                if refusal.code == "thread_not_found":
+                    return ""
+                raise
+            messages = cast(list[dict[str, Any]], page.get("messages") or [])
+            found = max([found, *(str(one.get("ts", "")) for one in messages if matches(one))])
+            following = str(cast(dict[str, Any], page.get("response_metadata") or {}).get("next_cursor") or "")
+            if not following or (found and not place.thread):
+                return found
+            cursor = {"cursor": following}
+        raise NotDone(method, "there are too many messages to look through")
