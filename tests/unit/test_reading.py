@@ -199,7 +199,9 @@ def test_heartbeats_in_words() -> None:
     assert beat_lines(ran, 1_000) == ["  heartbeats: 3 ran, the last 01:00 ago: quiet, 1.2k tokens today"]
     skipped = Status(key="k", beats_skipped=2, beat_skip="unheard-of", beat_skip_s=995)
     assert beat_lines(skipped, 1_000) == ["  heartbeats: 2 skipped, the last 00:05 ago: unheard-of"]
-    both = Status(key="k", beats=1, beat_s=999, beat_outcome="answered", beats_skipped=1, beat_skip="busy", beat_skip_s=0)
+    both = Status(
+        key="k", beats=1, beat_s=999, beat_outcome="answered", beats_skipped=1, beat_skip="busy", beat_skip_s=0
+    )
     (line,) = beat_lines(both, 1_000)
     assert line == (
         "  heartbeats: 1 ran, the last 00:01 ago: answered · 1 skipped, the last 16:40 ago: the session was busy"
