@@ -1,0 +1,1 @@
+"""What brings agent-session onto other machines: its container image, and the compose file around it."""
