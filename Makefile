@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 .PHONY: help setup run test e2e browser losses chaos chaos-short mutation lint types fmt check bench bench-check lock clean
 
 help: ## Show this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 setup: $(STAMP) ## Make the environment in .venv
 
@@ -27,7 +27,7 @@ test: setup ## Unit, property, replay and integration tests, against a real Temp
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 e2e: setup ## End-to-end tests: real processes, killed and paused
-	@$(BIN)/python -m pytest -q tests/e2e tests/chaos/test_checker.py --timeout 400
+	@$(BIN)/python -m pytest -q tests/e2e tests/doctor tests/chaos/test_checker.py --timeout 400
 
 browser: setup ## The page, in headless Chromium
 	@$(BIN)/python -m pytest -q tests/browser --timeout 200
@@ -67,6 +67,8 @@ bench-check: setup ## Quick benchmarks; fails where a ratio is 20 % worse than i
 
 lock: setup ## Write requirements.lock anew from what is installed
 	@$(BIN)/python scripts/lock.py > requirements.lock.new && mv requirements.lock.new requirements.lock
+
+include $(wildcard make/*.mk)
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist

@@ -15,7 +15,6 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from agent_session.client_types import (
-    Attachment,
     NoSuchSession,
     Receipt,
     Reply,
@@ -24,7 +23,7 @@ from agent_session.client_types import (
 )
 from agent_session.domain.ids import message_id, session_key
 from agent_session.domain.limits import SPOOL_BYTES
-from agent_session.domain.messages import COLLECT, MODES
+from agent_session.domain.messages import COLLECT, MODES, Attachment
 from agent_session.domain.status import WAITING_APPROVAL, Status
 from agent_session.domain.wire import from_wire
 from agent_session.live.events import DROPPED, LiveEvent
