@@ -21,6 +21,8 @@ from temporalio.service import RPCError, TLSConfig
 
 from agent_session.failure_converter import StrippedFailures
 from agent_session.settings import BadSettings, Settings
+from agent_session.telemetry import spans, switches
+from agent_session.telemetry.sending import Sending
 
 SERVICE_FILE = "service.json"
 DATA_CONVERTER = replace(DataConverter.default, failure_converter_class=StrippedFailures)
@@ -55,8 +57,8 @@ def configured_address(settings: Settings) -> str:
 
 
 async def connect(settings: Settings, address: str = "", *, identity: str = "", plugins: Any = ()) -> Client:
-    """A client. `address`: of the embedded server, known to its own processes. Errors: Unreachable,
-    BadSettings."""
+    """A client, measured and traced as this process is. `address`: of the embedded server, known to its own processes.
+    Errors: Unreachable, BadSettings."""
     options = _options(settings, address)
     target = options.pop("target_host", "")
     if not target:
@@ -69,6 +71,8 @@ async def connect(settings: Settings, address: str = "", *, identity: str = "", 
         target = service.address
     if identity:
         options["identity"] = identity
+    if not plugins:
+        options["interceptors"] = [Sending(traced=spans.set_up(settings))]
     try:
         return await Client.connect(
             target, data_converter=DATA_CONVERTER, plugins=plugins, runtime=_runtime(), **options
@@ -77,15 +81,21 @@ async def connect(settings: Settings, address: str = "", *, identity: str = "", 
         raise Unreachable(f"Temporal at {target} cannot be reached: {_first_line(error)}") from None
 
 
-async def pollers(client: Client, task_queue: str, *, within_s: float = 300) -> list[str]:
-    """Identities that poll a task queue for workflow tasks, as the server saw them lately; none when it does not
+async def pollers(
+    client: Client,
+    task_queue: str,
+    *,
+    within_s: float = 300,
+    kind: TaskQueueType.ValueType = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+) -> list[str]:
+    """Identities that poll a task queue for tasks of that kind, as the server saw them lately; none when it does not
     answer. A poll lasts a minute, so one that has died is seen as long."""
     try:
         found = await client.workflow_service.describe_task_queue(
             DescribeTaskQueueRequest(
                 namespace=client.namespace,
                 task_queue=TaskQueue(name=task_queue),
-                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+                task_queue_type=kind,
             )
         )
     except RPCError:
@@ -96,9 +106,10 @@ async def pollers(client: Client, task_queue: str, *, within_s: float = 300) -> 
 
 @cache
 def _runtime() -> Runtime:
-    """One a process, that keeps the SDK's own warnings off a person's terminal."""
+    """One a process, that keeps the SDK's own warnings off a person's terminal, and counts where that was asked for."""
     quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
-    return Runtime(telemetry=TelemetryConfig(logging=quiet))
+    core = switches.core_metrics
+    return Runtime(telemetry=TelemetryConfig(logging=quiet, metrics=core.buffer if core is not None else None))
 
 
 def _options(settings: Settings, address: str) -> dict[str, Any]:

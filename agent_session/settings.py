@@ -119,8 +119,10 @@ class WorkerSettings(Part):
     graceful_stop_s: float = Field(default=5.0, ge=0)
     concurrent_activities: int = Field(default=200, ge=1)
     cached_sessions: int = Field(default=1_000, ge=0)  #: about 110 KB each
-    deployment: str = ""  #: Temporal worker deployment name; empty: no worker versioning
-    build_id: str = ""
+    #: Temporal worker deployment name; with `build_id`: worker versioning. Temporal's worker controller sets the
+    #: variables of its own that stand here
+    deployment: str = Field(default_factory=lambda: os.environ.get("TEMPORAL_DEPLOYMENT_NAME", ""))
+    build_id: str = Field(default_factory=lambda: os.environ.get("TEMPORAL_WORKER_BUILD_ID", ""))
     identity: str = ""  #: shown in Temporal's UI; empty: process id and host
 
 
@@ -163,6 +165,7 @@ class LogSettings(Part):
 
 class TelemetrySettings(Part):
     otlp_endpoint: str = ""  #: OTLP over HTTP; empty: OTEL_EXPORTER_OTLP_ENDPOINT, else off
+    listen: str = ""  #: host:port where workers and channels serve health and metrics; empty: nowhere
 
 
 class Settings(BaseSettings):

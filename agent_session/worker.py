@@ -29,12 +29,23 @@ from agent_session.scheduled.heartbeat import HeartbeatActivity
 from agent_session.scheduled.schedules_agent import AgentSchedules
 from agent_session.scheduled.schedules_send import ScheduleActivity
 from agent_session.settings import BadSettings, Settings
+from agent_session.telemetry.interceptor import worker_interceptors
 from agent_session.transcript.volume import Volume
-from agent_session.workflows.scheduled import HeartbeatWorkflow, ScheduledMessageWorkflow
+from agent_session.workflows.scheduled import (
+    HeartbeatWorkflow,
+    ScheduledMessageWorkflow,
+    UnpinnedHeartbeatWorkflow,
+    UnpinnedScheduledMessageWorkflow,
+)
 from agent_session.workflows.session import PASSED_THROUGH, AgentSessionWorkflow, AgentTurnWorkflow
 
 SECOND = timedelta(seconds=1)
 STICKY = timedelta(seconds=0.5)
+#: At once. A worker that has just started replays each session from its beginning: of the SDK's 100 at once on a busy
+#: machine many are not done within the 5 s of a task, are given out again, and the next worker drowns in turn.
+WORKFLOW_TASKS = 16
+UNVERSIONED = (HeartbeatWorkflow, ScheduledMessageWorkflow)
+UNPINNED = (UnpinnedHeartbeatWorkflow, UnpinnedScheduledMessageWorkflow)
 NEEDS_ATTRIBUTE = "AgentSessionNeeds"
 
 log = structlog.get_logger("agent_session.worker")
@@ -70,12 +81,13 @@ async def require_search_attribute(client: Client) -> None:
 def session_worker(client: Client, services: Services) -> Worker:
     """The worker of the session task queue."""
     settings = services.settings
+    versioning = _versioning(settings)
     services.schedules = partial(AgentSchedules, client, services)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
     return Worker(
         client,
         task_queue=settings.task_queue,
-        workflows=[AgentSessionWorkflow, AgentTurnWorkflow, HeartbeatWorkflow, ScheduledMessageWorkflow],
+        workflows=[AgentSessionWorkflow, AgentTurnWorkflow, *(UNPINNED if versioning else UNVERSIONED)],
         activities=[
             *SessionActivities(services, client).all(),
             HeartbeatActivity(services, client).beat,
@@ -83,20 +95,26 @@ def session_worker(client: Client, services: Services) -> Worker:
         ],
         workflow_runner=GuardedRunner(SandboxedWorkflowRunner(restrictions=restrictions)),
         max_cached_workflows=settings.worker.cached_sessions,
+        max_concurrent_workflow_tasks=WORKFLOW_TASKS,
         max_concurrent_activities=settings.worker.concurrent_activities,
         max_heartbeat_throttle_interval=SECOND,
         default_heartbeat_throttle_interval=SECOND,
         sticky_queue_schedule_to_start_timeout=STICKY,
         graceful_shutdown_timeout=timedelta(seconds=settings.worker.graceful_stop_s),
-        **_versioning(settings),
+        interceptors=worker_interceptors(settings),
+        **versioning,
     )
 
 
 def _versioning(settings: Settings) -> dict[str, Any]:
-    """Off unless a deployment and a build are named: sessions are then pinned, and move at roll-over."""
+    """Off unless a deployment and a build are named: sessions are then pinned, and move at roll-over. Errors:
+    BadSettings when only one is: such a worker would take sessions of every build, and break them."""
     given = settings.worker
-    if not (given.deployment and given.build_id):
+    if not given.deployment and not given.build_id:
         return {}
+    if not (given.deployment and given.build_id):
+        there, missing = ("deployment", "build_id") if given.deployment else ("build_id", "deployment")
+        raise BadSettings(f"worker.{there} is set and worker.{missing} is not: set both, or neither (no versions)")
     return {
         "deployment_config": WorkerDeploymentConfig(
             version=WorkerDeploymentVersion(deployment_name=given.deployment, build_id=given.build_id),
@@ -113,6 +131,7 @@ def channel_worker(client: Client, channel: DeliversReplies, settings: Settings)
         task_queue=f"{settings.task_queue}.channel.{channel.name}",
         activities=[DeliverActivity(channel, Volume(settings.data_dir), settings).deliver],
         max_concurrent_activities=20,
+        interceptors=worker_interceptors(settings),
     )
 
 

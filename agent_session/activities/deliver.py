@@ -21,6 +21,7 @@ from agent_session.domain.outbox import Delivery
 from agent_session.domain.replies import FAILED
 from agent_session.domain.wire import Wire, from_wire
 from agent_session.settings import Settings
+from agent_session.telemetry.measure import posting
 from agent_session.transcript import spool
 from agent_session.transcript.reader import reply_of
 from agent_session.transcript.volume import Volume
@@ -89,7 +90,9 @@ class DeliverActivity:
                 files = await asyncio.to_thread(self._files_of, key, delivery, text)
                 if not self._channel.capabilities.posts_files:
                     text, files = with_names(text, files), ()
-                await self._channel.deliver(_outbound(key, delivery, text, files))
+                due_s = activity.info().scheduled_time.timestamp()
+                with posting(self._channel.name, kind_of(delivery.reply, own_words=delivery.text_ref != ""), due_s):
+                    await self._channel.deliver(_outbound(key, delivery, text, files))
         except Exception as error:
             identifier = error_id(delivery.reply, delivery.address)
             where = {"address": delivery.address, "reply": delivery.reply, "error_id": identifier}

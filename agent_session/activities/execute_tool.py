@@ -23,6 +23,7 @@ from agent_session.domain.turns import ASK, ToolInput, ToolSummary
 from agent_session.domain.wire import from_wire, to_wire
 from agent_session.live.events import TOOL_FINISHED, TOOL_OUTPUT, TOOL_STARTED, LiveEvent
 from agent_session.operations import Services, workspace_of
+from agent_session.telemetry import measure
 from agent_session.tools import Tool, ToolContext, ToolError
 from agent_session.transcript import lines as L
 from agent_session.transcript import spool
@@ -65,9 +66,13 @@ async def run_call(services: Services, request: ToolInput, run: Run) -> ToolSumm
     sent: list[Delivery] = []
     outcome = Outcome(permitted.outcome, permitted.why)
     if not permitted.outcome and tool is not None:
-        outcome = await _call(services, request, tool, line, call, run, sent)
+        with measure.tool_call(tool.name, call) as running:
+            outcome = await _call(services, request, tool, line, call, run, sent)
+            running.outcome = outcome.word
     sends = {"sends": [to_wire(one) for one in sent]} if sent and outcome.word == "ok" else {}
     recorded = await _write(services, request, line, outcome, run, began, allows | sends)
+    if not recorded.written_before:
+        measure.tool_ended(tool.name if tool is not None else "", outcome.word, time.monotonic() - began)
     ended = replace(_live(request, TOOL_FINISHED, line), outcome=outcome.word, ms=_ms_since(began))
     services.live.publish(replace(ended, text=outcome.content[:OUTPUT_CHARS]))
     return _summary(recorded, began)
@@ -78,6 +83,7 @@ def _ask(services: Services, request: ToolInput, line: Line, permitted: Permissi
     call = {"call": str(line["id"]), "tool": str(line["name"]), "args": str(line["args"]), "digest": permitted.digest}
     why = {"why": permitted.why, "pattern": str(line.get("pattern", ""))}
     tell_approvals(services.live, _live(request, TOOL_STARTED, line), [{**line, "verdict": ASK, "why": permitted.why}])
+    measure.asked(str(line["name"]))
     card = request_text([{**call, **why}], request.key).encode("utf-8", "replace")
     ref = spool.put(services.volume, request.key, card) if request.pushed else ""
     return ToolSummary(seq=request.after_seq, outcome="asks", digest=permitted.digest, card_ref=ref)
@@ -96,6 +102,7 @@ async def _record_decision(services: Services, request: ToolInput, call: str, li
         request.turn, L.APPROVAL, call=call, decision=given.decision, principal=given.principal, **pattern
     )
     await services.record.event(request.key, request.turn, event, run)
+    measure.decided(str(line["name"]), given)
     return pattern
 
 

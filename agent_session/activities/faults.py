@@ -18,6 +18,8 @@ from agent_session.domain.ids import error_id
 from agent_session.domain.options import Options
 from agent_session.domain.wire import to_wire
 from agent_session.models.base import ModelFault
+from agent_session.telemetry import steps
+from agent_session.telemetry.metrics import attempts_failed
 from agent_session.transcript.log import VolumeFault
 from agent_session.transcript.recorder import TurnEnded, UnknownTurn
 from agent_session.transcript.spool import BadReference
@@ -47,6 +49,9 @@ def failure_of(error: Exception, faults: Faults, options: Options) -> Applicatio
     faults.raised += 1
     faults.model += isinstance(error, ModelFault)
     activity.heartbeat(faults.wire())
+    attempts_failed.labels(info.activity_type, kind).inc()
+    if not final:
+        steps.to_be_retried(info.activity_type, steps.name_of(info), info.scheduled_time.timestamp(), delay_s)
     identifier = error_id(info.workflow_run_id, info.activity_id, info.attempt)
     envelope = FailureEnvelope(kind=kind, error_id=identifier, retry_after_s=delay_s)
     log.log(

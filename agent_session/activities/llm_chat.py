@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 
 from agent_session.activities.attempt import Run
-from agent_session.activities.judge import Speaker, judge
+from agent_session.activities.judge import Judged, Speaker, judge
 from agent_session.activities.model_step import card_for, lines_of, notes_of, summary_of
 from agent_session.activities.recall import recall
 from agent_session.activities.watchers import tell_approvals, tell_turn_ended, tell_turn_started
@@ -22,11 +22,12 @@ from agent_session.domain.authority import message_is_signed
 from agent_session.domain.failures import FailureEnvelope
 from agent_session.domain.ids import error_id
 from agent_session.domain.options import Options, changed
-from agent_session.domain.turns import StepAnswer, StepInput
+from agent_session.domain.turns import ASK, StepAnswer, StepInput
 from agent_session.live.events import DELTA, RETRY, STEP, LiveEvent
 from agent_session.models.base import ModelAnswer, ModelFault, Prompt
 from agent_session.operations import Services
 from agent_session.sandbox.confinement import confinement_of
+from agent_session.telemetry import measure
 from agent_session.transcript import lines as L
 from agent_session.transcript.lines import Line
 from agent_session.transcript.log import VolumeFault
@@ -91,7 +92,7 @@ async def _ask_and_record(
         on_wait=partial(_tell_wait, services, begun),
     )
     services.live.publish(begun)
-    answer = await _ask(
+    answer = await _measured(
         services, options, prompt, lambda text: services.live.publish(replace(begun, kind=DELTA, text=text))
     )
     speaker = Speaker(opened.principal, opened.grants, opened.place)
@@ -108,14 +109,29 @@ async def _ask_and_record(
         )  # fmt: skip
     recorded = await _append(services, options, step, line, results, ended, run)
     tell_approvals(services.live, begun, [one.call for one in judged])
+    if not recorded.written_before:
+        _count_calls(services, judged)
     if ended is not None:
         spent = add_usage(opened.spent, line["usage"])
         tell_turn_ended(services.live, begun, ended, str(line["content"]), spent, str(line["model"]))
+        if not recorded.written_before:
+            failed = str(ended.get("failure", ""))
+            measure.turn_ended(step.key, str(ended["outcome"]), failed=failed, model=str(line["model"]), spent=spent)
     if recorded.written_before:  # another attempt was quicker: its answer counts, and so does its end
         opened = await services.record.open_step(step.key, step.turn, step.step, (), run)
         ended = opened.ended
     summary = summary_of(services, recorded.line, ended, replace(known, seq=recorded.seq))
     return await _with_card(services, step, recorded.line, summary)
+
+
+def _count_calls(services: Services, judged: list[Judged]) -> None:
+    """Those that a person is asked about, and those that end here."""
+    for one in judged:
+        name = str(one.call["name"])
+        if one.why:
+            measure.tool_ended(name if services.toolbox.find(name) else "", one.outcome, 0.0)
+        elif one.call.get("verdict") == ASK:
+            measure.asked(name)
 
 
 def _tell_wait(services: Services, begun: LiveEvent, text: str) -> None:
@@ -140,6 +156,15 @@ async def _ask(services: Services, options: Options, prompt: Prompt, on_text: Ca
     except TimeoutError:
         message = f"no whole answer within {options.model_timeout_s} s"
         raise ModelFault("time_out", message, transient=True) from None
+
+
+async def _measured(
+    services: Services, options: Options, prompt: Prompt, on_text: Callable[[str], None]
+) -> ModelAnswer:
+    model = services.model_for(prompt.model).name
+    with measure.model_call(model, services.settings.model.max_output_tokens) as call:
+        call.answer = await _ask(services, options, prompt, call.hearing(on_text))
+        return call.answer
 
 
 async def _prompt(services: Services, step: StepInput, n: int, last_step: bool) -> Prompt:

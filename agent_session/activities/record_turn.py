@@ -14,6 +14,7 @@ from agent_session.domain.replies import FAILED
 from agent_session.domain.turns import ClosedTurn, CloseInput
 from agent_session.live.events import TURN_ENDED, LiveEvent
 from agent_session.operations import Services
+from agent_session.telemetry import measure
 from agent_session.transcript import lines as L
 from agent_session.transcript.reader import reply_of
 from agent_session.transcript.recorder import Words
@@ -44,6 +45,8 @@ async def close_turn(services: Services, request: CloseInput, run: Run) -> Close
         found = await asyncio.to_thread(reply_of, services.volume, request.key, request.turn)
         text = found[0] if found else ""
     tell_turn_ended(services.live, begun, recorded.line, text, {})
+    if not recorded.written_before:
+        measure.turn_ended(request.key, outcome, failed=str(recorded.line.get("failure", "")))
     fits = len(text.encode("utf-8", "replace")) <= REPLY_BYTES
     return ClosedTurn(
         seq=recorded.seq,

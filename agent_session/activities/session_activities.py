@@ -30,6 +30,7 @@ from agent_session.domain.wire import Wire, from_wire, to_wire
 from agent_session.live.events import RETRY, LiveEvent
 from agent_session.operations import Services
 from agent_session.settings import Settings
+from agent_session.telemetry import steps
 from agent_session.transcript import spool
 
 NO_LIMIT_S = 10**9  #: a turn is closed when the volume is back, whenever that is
@@ -150,7 +151,8 @@ class SessionActivities:
                     raise ForeignSession(f"workflow {info.workflow_id!r} asked for another session")
                 if give_up_on_lost_workers(faults):
                     raise WorkerLost(f"given up after {info.attempt - 1} attempts that lost their worker")
-                return await self._runs.join(name, work, faults)
+                with steps.under_way(info.activity_type, steps.name_of(info), info.scheduled_time.timestamp()):
+                    return await self._runs.join(name, work, faults)
             except Exception as error:
                 failure = failure_of(error, faults, options)
                 self._tell_watchers(key, correlation, failure)

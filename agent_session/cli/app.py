@@ -12,9 +12,12 @@ from agent_session.cli import (
     common,
     config,
     demo,
+    deploy,
+    doctor,
     heartbeat,
     look,
     page,
+    probe,
     schedule,
     service,
     talk,
@@ -99,10 +102,13 @@ COMMANDS = {
     "heartbeat": heartbeat.heartbeat,
     "schedule": schedule.schedule,
     "page": page.page,
+    "probe": probe.probe,
     "init": service.init,
     "logs": service.logs,
     "config": config.config,
     "demo": demo.demo,
+    "doctor": doctor.doctor,
+    "deploy": deploy.deploy,
 }
 
 for name, command in COMMANDS.items():

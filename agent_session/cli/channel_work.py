@@ -9,9 +9,12 @@ from agent_session.client import SessionClient
 from agent_session.ops.keeping import keep
 from agent_session.settings import BadSettings, Settings
 from agent_session.telemetry import set_up_logging
+from agent_session.telemetry.process import Process
+from agent_session.telemetry.readiness import Readiness
 from agent_session.transcript.volume import Volume
-from agent_session.worker import channel_worker, run_workers
+from agent_session.worker import channel_worker, identity, run_workers
 from channels import load_channel, missing
+from channels.base import Channel
 
 
 async def run_channel(settings: Settings, name: str, stop: asyncio.Event, *, supervised: bool = False) -> None:
@@ -24,7 +27,18 @@ async def run_channel(settings: Settings, name: str, stop: asyncio.Event, *, sup
         raise BadSettings(f"the channel {name} has nothing to run: it neither listens nor delivers")
     Volume(settings.data_dir).check()
     set_up_logging(settings, process=f"channel-{name}", to_file=supervised)
+    queue = f"{settings.task_queue}.channel.{name}" if can.delivers else ""
+    ready = Readiness(settings, queue, identity(settings), activities=True)
+    async with Process(settings, f"channel-{name}", stop, supervised=supervised)(ready.found):
+        await _run(settings, channel, stop, ready, supervised=supervised)
+
+
+async def _run(
+    settings: Settings, channel: Channel, stop: asyncio.Event, ready: Readiness, *, supervised: bool
+) -> None:
+    name, can = channel.name, channel.capabilities
     client = await connect_patiently(settings, stop)
+    ready.connected(client)
     sessions = SessionClient(client, settings, channel=name, principal=name)
     sessions.grants = ()  # authority is what the channel gives to whom it has authenticated (I10)
 

@@ -78,13 +78,14 @@ def gateway(
     `up` runs one by itself. Any number of replicas may share a volume. Ends at SIGINT or SIGTERM.
     """
     from agent_session.gateway.serve import serve
+    from agent_session.ops.owner import is_owned
     from agent_session.telemetry import set_up_logging
     from agent_session.transcript.volume import Volume
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     settings = settings_from(data_dir, address, **({"gateway": given} if given else {}))
     Volume(settings.data_dir).check()
-    set_up_logging(settings, process="gateway", to_file=True)
+    set_up_logging(settings, process="gateway", to_file=is_owned(settings.data_dir))
     run(until_signalled(lambda stop: serve(settings, stop, say)))
 
 

@@ -17,6 +17,7 @@ from agent_session.gateway.guard import ID_OF
 from agent_session.gateway.metrics import CLIENT_LEFT
 from agent_session.gateway.route import ANY, EVENTS, OPEN, Call, Route
 from agent_session.gateway.state import Gateway
+from agent_session.telemetry import spans
 
 PROXY_SECRET = "X-Proxy-Secret"
 NOBODY = Access(name="nobody", digest=b"", scopes=frozenset(), prefixes=())
@@ -41,7 +42,8 @@ def entry(gateway: Gateway, route: Route) -> Callable[[web.Request], Awaitable[w
             query=_query(route, request),
             body=await _body(route, request, gateway.settings.gateway.max_body_bytes),
         )
-        return await route.handler(gateway, call)
+        with spans.continuing(request.headers.get("traceparent", "")):
+            return await route.handler(gateway, call)
 
     async def counted(request: web.Request) -> web.StreamResponse:
         began, status, streamed = time.monotonic(), CLIENT_LEFT, False

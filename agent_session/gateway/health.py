@@ -9,6 +9,7 @@ from pydantic import Field
 from agent_session.gateway.metrics import CONTENT_TYPE
 from agent_session.gateway.route import Answer, Call, Route, Tolerant
 from agent_session.gateway.state import Gateway
+from agent_session.telemetry.listen import exposition
 
 
 class Health(Tolerant):
@@ -38,7 +39,7 @@ async def readyz(gateway: Gateway, call: Call) -> web.StreamResponse:
 
 
 async def metrics(gateway: Gateway, call: Call) -> web.StreamResponse:
-    return web.Response(body=gateway.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+    return web.Response(body=gateway.metrics.text() + exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
 ROUTES = (

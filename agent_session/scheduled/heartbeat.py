@@ -33,6 +33,7 @@ from agent_session.scheduled.heartbeat_content import (
 from agent_session.scheduled.heartbeat_file import Heartbeat, Skips, read_heartbeat, read_skips, write_skips
 from agent_session.scheduled.heartbeat_hours import is_active
 from agent_session.scheduled.last_place import last_place
+from agent_session.telemetry.metrics import beats_skipped
 from agent_session.waiting import Waiter
 
 SENT = "sent"
@@ -80,6 +81,8 @@ class HeartbeatActivity:
         if skip == NOT_SET:  # nothing is written for a session that nobody has set one for
             return skip
         await self._remember(key, beat, judged, skip)
+        if skip:
+            beats_skipped.labels(skip).inc()
         log.info("a heartbeat was skipped" if skip else "a heartbeat was sent", id=key, reason=skip)
         return skip or SENT
 

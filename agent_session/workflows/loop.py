@@ -100,7 +100,8 @@ class SessionLoop(Asides):
         return self.turn is None and (enough or workflow.info().is_target_worker_deployment_version_changed())
 
     async def roll_over(self) -> None:
-        """Continue as new with everything (I7). Waiters are told first, so that they ask the next run."""
+        """Continue as new with everything (I7), on the version that is then current. Waiters are told first, so that
+        they ask the next run."""
         self.rolling = True
         if self.idle_task is not None:
             self.idle_task.cancel()
@@ -111,8 +112,9 @@ class SessionLoop(Asides):
             await workflow.wait_condition(self._settled_or_idle)
             if not self._settled() and (self.spill_task is None or self.spill_task.done()):
                 await asyncio.sleep(1)  # spilling failed: the volume is away
-        moved = workflow.info().is_target_worker_deployment_version_changed()
-        behavior = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if moved else None
+        version = workflow.info().get_current_deployment_version()
+        versioned = version is not None and version.deployment_name != ""
+        behavior = workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if versioned else None
         workflow.continue_as_new(args=[to_wire(self.carried())], initial_versioning_behavior=behavior)
 
     def _settled(self) -> bool:

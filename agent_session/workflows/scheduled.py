@@ -1,14 +1,15 @@
 """Workflows that a Temporal Schedule starts: each runs one activity, which hands a message to its session.
 
 A workflow can neither query nor signal-with-start, so the activity does it. Must stay small: the sandbox loads this
-module anew for each run.
+module anew for each run. On workers with versions they are not pinned to a build, unlike sessions: they never roll
+over, and one may wait for a day. So what they do may only change behind `workflow.patched`.
 """
 
 from datetime import timedelta
 from typing import Any, cast
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy, SearchAttributeKey, VersioningBehavior
 
 with workflow.unsafe.imports_passed_through():
     from agent_session.workflows.core import BEHIND_PEOPLE
@@ -58,3 +59,21 @@ class ScheduledMessageWorkflow:
             schedule_to_close_timeout=SAY_PATIENCE,
             retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.2), maximum_interval=timedelta(seconds=30)),
         )
+
+
+@workflow.defn(name="HeartbeatWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class UnpinnedHeartbeatWorkflow(HeartbeatWorkflow):
+    """For workers with versions; a server refuses the word from a worker without, which then hangs."""
+
+    @workflow.run
+    async def run(self, raw: Any) -> str:
+        return await super().run(raw)
+
+
+@workflow.defn(name="ScheduledMessageWorkflow", versioning_behavior=VersioningBehavior.AUTO_UPGRADE)
+class UnpinnedScheduledMessageWorkflow(ScheduledMessageWorkflow):
+    """Likewise."""
+
+    @workflow.run
+    async def run(self, raw: Any) -> str:
+        return await super().run(raw)

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agent_session.client import SessionClient
 from agent_session.connection import Unreachable, configured_address, connect
 from agent_session.ops.embedded import EmbeddedTemporal
 from agent_session.settings import BadSettings, load_settings
-from agent_session.telemetry import set_up_logging, tracing_plugins
+from agent_session.telemetry import set_up_logging
 from agent_session.worker import require_search_attribute
 from tests.support import Service, fresh_key
 
@@ -140,41 +138,6 @@ async def test_every_log_line_of_a_step_has_its_correlation_id(service: Service,
     finally:
         logging.getLogger().handlers[:] = handlers
         logging.getLogger().setLevel(level)
-
-
-async def test_traces_reach_an_otlp_endpoint_without_content(make_service: Callable[..., Any]) -> None:
-    spans: list[Any] = []
-
-    async def take(request: web.Request) -> web.Response:
-        found = ExportTraceServiceRequest.FromString(await request.read())
-        spans.extend(span for r in found.resource_spans for s in r.scope_spans for span in s.spans)
-        return web.Response()
-
-    app = web.Application()
-    app.router.add_post("/v1/traces", take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    endpoint = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    service: Service = await make_service(telemetry={"otlp_endpoint": endpoint})
-    try:
-        from opentelemetry import trace
-
-        from agent_session.operations import load_services
-        from agent_session.worker import session_worker
-
-        client = await connect(service.settings, plugins=tracing_plugins(service.settings))
-        async with session_worker(client, load_services(service.settings)):
-            await SessionClient(client, service.settings).ask(fresh_key(), "remember canary")
-        provider = trace.get_tracer_provider()
-        await asyncio.to_thread(provider.force_flush)  # type: ignore[attr-defined]
-        await asyncio.to_thread(provider.shutdown)  # type: ignore[attr-defined]
-    finally:
-        await runner.cleanup()
-    names = {span.name for span in spans}
-    assert any("llm_chat" in name for name in names), names
-    assert "canary" not in str(spans)
 
 
 async def test_attachments_and_long_texts_travel_by_reference(service: Service, tmp_path: Path) -> None:

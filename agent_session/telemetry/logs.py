@@ -1,10 +1,8 @@
-"""Logs and traces. Every log line carries the correlation id `<session>/<turn>/<step>`; traces go to an
-OTLP endpoint when one is configured. Traces hold no content; logs hold none of the conversation, but may
+"""Logs. Every line carries the correlation id `<session>/<turn>/<step>`. They hold nothing of the conversation, but may
 hold the words of a provider's or a tool's own error, which is what the error id leads to (I2, I3).
 """
 
 import logging
-import os
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -13,14 +11,13 @@ from typing import Any
 import structlog
 
 from agent_session.settings import Settings
+from agent_session.telemetry import LOG_FOLDER
 
 LOG_BYTES, LOG_FILES = 5 * 1024 * 1024, 4
-LOG_FOLDER = "logs"
 
 
-def set_up_logging(settings: Settings, *, process: str, to_file: bool) -> None:
-    """Structured logs on stderr and, for a service of this data directory, in `logs/<process>.jsonl`
-    (20 MiB at most)."""
+def set_up(settings: Settings, *, process: str, to_file: bool) -> None:
+    """On stderr and, for a service of this data directory, in `logs/<process>.jsonl`."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -61,20 +58,3 @@ def _handler(handler: logging.Handler, shared: list[Any], renderer: Any) -> logg
         )
     )
     return handler
-
-
-def tracing_plugins(settings: Settings) -> list[Any]:
-    """Temporal's OpenTelemetry plugin, when an OTLP endpoint is configured; else nothing."""
-    endpoint = settings.telemetry.otlp_endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
-    if not endpoint:
-        return []
-    from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-    from temporalio.contrib.opentelemetry import OpenTelemetryPlugin, create_tracer_provider
-
-    provider = create_tracer_provider(resource=Resource.create({"service.name": "agent-session"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces")))
-    trace.set_tracer_provider(provider)
-    return [OpenTelemetryPlugin(add_temporal_spans=True)]

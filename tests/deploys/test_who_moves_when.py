@@ -1,0 +1,163 @@
+"""Which version takes what: new sessions, pinned ones, a ramp, sessions from before there were versions, and what a
+schedule starts. And what versions cost."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import EventType, VersioningBehavior
+
+from agent_session.domain.ids import workflow_id
+from agent_session.domain.schedules import Wanted, schedule_id
+from agent_session.scheduled.schedules import Schedules
+from agent_session.transcript.volume import MARKER
+from tests.deploys.support import builds_of
+from tests.deploys.test_what_is_refused import build, deployment_of, drain_of, two_builds
+from tests.support import Service, fresh_key
+
+
+async def build_of(service: Service, key: str) -> str:
+    return (await service.client.status(key)).build_id
+
+
+async def test_a_session_moves_when_a_message_finds_it_idle_and_new_ones_start_on_the_current_build(
+    make_service: Callable[..., Any],
+) -> None:
+    service, key, fresh = await make_service(), fresh_key(), fresh_key()
+    async with two_builds(service, fresh_key("d")) as deployment:
+        await service.ask(key, "remember me")
+        await deployment.make_current("two", wait_s=30)
+        await service.ask(fresh, "remember me")
+        assert (await build_of(service, key), await build_of(service, fresh)) == ("one", "two")
+        await service.ask(key, "and this")
+        assert await builds_of(service, key) == ["one", "two"]
+        assert await builds_of(service, fresh) == ["two"]
+
+
+async def test_a_drain_back_brings_everybody_back(make_service: Callable[..., Any]) -> None:
+    """A roll-back is the same steps with the names exchanged."""
+    service, keys = await make_service(), [fresh_key() for _ in range(4)]
+    async with two_builds(service, fresh_key("d")) as deployment:
+        await asyncio.gather(*(service.ask(key, f"remember {key}") for key in keys))
+        for old, new in (("one", "two"), ("two", "one")):
+            await deployment.make_current(new, wait_s=30)
+            ended = await drain_of(deployment, old).run()
+            assert (ended.moved, ended.left) == (4, ())
+            assert {await build_of(service, key) for key in keys} == {new}
+        for key in keys:
+            assert key in (await service.ask(key, "what did I say?")).text
+            assert await builds_of(service, key) == ["one", "two", "one"]
+
+
+async def test_a_ramp_takes_a_part_and_its_end_gives_it_back(make_service: Callable[..., Any]) -> None:
+    service, keys = await make_service(), [fresh_key() for _ in range(24)]
+    async with two_builds(service, fresh_key("d")) as deployment:
+        await deployment.ramp("two", 50, wait_s=30)
+        await asyncio.gather(*(service.ask(key, "remember me") for key in keys))
+        found = [await build_of(service, key) for key in keys]
+        assert 2 <= found.count("two") <= 22, "by the session's id: about a half"
+        await deployment.ramp("two", 0, wait_s=30)
+        ended = await drain_of(deployment, "two").run()
+        assert (ended.moved, ended.left) == (found.count("two"), ())
+        assert {await build_of(service, key) for key in keys} == {"one"}
+
+
+async def test_sessions_from_before_there_were_versions_move_to_the_first_one(make_service: Callable[..., Any]) -> None:
+    service, key, name = await make_service(), fresh_key(), fresh_key("d")
+    async with service.worker():
+        await service.ask(key, "remember blue")
+    async with service.worker(settings=build(service, name, "one")):
+        deployment = deployment_of(service, name)
+        await deployment.make_current("one", wait_s=30)
+        assert "blue" in (await service.ask(key, "what did I say?")).text
+        assert await build_of(service, key) == "one"
+
+
+async def test_a_turn_in_the_middle_of_its_steps_moves_between_two_of_them(make_service: Callable[..., Any]) -> None:
+    service, key = await make_service(), fresh_key()
+    async with two_builds(service, fresh_key("d")) as deployment:
+        await service.client.send(key, "tools run sleep 3; run sleep 3", id="a")
+        await service.until(key, lambda status: len(status.tools) == 2)
+        await deployment.make_current("two", wait_s=30)
+        ended = await drain_of(deployment, "one").run()
+        assert (ended.moved, ended.left) == (1, ())
+        assert (await service.client.await_reply(key, "a", timeout_s=30)).ok
+        assert await builds_of(service, key) == ["one", "two"]
+        assert [line["role"] for line in service.lines(key)].count("tool") == 2, "no tool ran twice"
+
+
+async def test_what_cannot_move_in_time_is_named_and_moves_later(make_service: Callable[..., Any]) -> None:
+    service, key = await make_service(), fresh_key()
+    async with two_builds(service, fresh_key("d")) as deployment:
+        await service.client.send(key, "run sleep 6", id="a")
+        await service.until(key, lambda status: status.tools)
+        await deployment.make_current("two", wait_s=30)
+        ended = await drain_of(deployment, "one", timeout_s=2).run()
+        assert (ended.moved, ended.left) == (0, (workflow_id(key),))
+        assert (await drain_of(deployment, "one").run()).left == ()
+        assert (await service.client.await_reply(key, "a", timeout_s=30)).ok
+
+
+async def test_a_scheduled_message_that_waits_is_held_up_by_no_build(make_service: Callable[..., Any]) -> None:
+    """It waits for a day for a volume that is away: the build that began it may be gone by then."""
+    service, key, name = await make_service(), fresh_key(), fresh_key("d")
+    schedules = Schedules(service.temporal, service.settings)
+    marker = service.settings.data_dir / MARKER
+    async with service.worker(settings=build(service, name, "one")):
+        deployment = deployment_of(service, name)
+        await deployment.make_current("one", wait_s=30)
+        made = await schedules.add(key, Wanted(text="said in time", cron="0 0 1 1 *"), made_by="local:test")
+        marker.rename(marker.with_suffix(".away"))
+        await service.temporal.get_schedule_handle(schedule_id(key, made.name)).trigger()
+        found = await waiting_occurrence(service)
+    async with service.worker(settings=build(service, name, "two")):
+        await deployment.make_current("two", wait_s=30)
+        assert (await drain_of(deployment, "one", timeout_s=10).run()).left == ()
+        marker.with_suffix(".away").rename(marker)
+        assert await service.temporal.get_workflow_handle(found).result() == "said"
+        await service.until(key, lambda status: status.turns == 1)
+
+
+async def waiting_occurrence(service: Service) -> str:
+    """The id of the workflow that a schedule has started, once its activity has failed and waits for the next try."""
+    query = f"WorkflowType = 'ScheduledMessageWorkflow' AND TaskQueue = '{service.settings.task_queue}'"
+    async with asyncio.timeout(30):
+        while True:
+            async for one in service.temporal.list_workflows(query):
+                raw = (await service.temporal.get_workflow_handle(one.id).describe()).raw_description
+                if any(activity.attempt > 1 for activity in raw.pending_activities):
+                    info = raw.workflow_execution_info.versioning_info
+                    assert info.behavior == VersioningBehavior.VERSIONING_BEHAVIOR_AUTO_UPGRADE
+                    return one.id
+            await asyncio.sleep(0.1)
+
+
+async def test_versions_cost_no_event_and_few_bytes_a_turn(
+    make_service: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    service, name = await make_service(), fresh_key("d")
+    found: dict[str, tuple[float, float]] = {}
+    async with service.worker():
+        found["none"] = await cost_of_a_turn(service)
+    async with service.worker(settings=build(service, name, "one")):
+        await deployment_of(service, name).make_current("one", wait_s=30)
+        found["versions"] = await cost_of_a_turn(service)
+    (events, size), (with_events, with_size) = found["none"], found["versions"]
+    with capsys.disabled():
+        print(f"\na turn: {events:.1f} events, {size:.0f} B; with versions {with_events:.1f} events, {with_size:.0f} B")
+    assert with_events < events + 0.7, "how many events share a task is chance; one more a turn would show"
+    assert with_size < size * 1.15
+
+
+async def cost_of_a_turn(service: Service, turns: int = 20) -> tuple[float, float]:
+    """Events and bytes of history, without the first turn's."""
+    key = fresh_key()
+    await service.ask(key, "remember 0")
+    before = await service.events(key)
+    for number in range(turns):
+        await service.ask(key, f"remember {number}")
+    await service.until(key, lambda status: status.turns == turns + 1)
+    after = await service.events(key)
+    assert after[-1].event_type != EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    return (len(after) - len(before)) / turns, sum(one.ByteSize() for one in after[len(before) :]) / turns

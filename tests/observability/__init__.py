@@ -1,0 +1,1 @@
+"""Traces, metrics, health, alerts and dashboard, against the real thing."""
