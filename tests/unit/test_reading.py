@@ -12,7 +12,7 @@ from agent_session.domain.status import Status
 from agent_session.domain.status_words import beat_lines
 from agent_session.transcript import lines as L
 from agent_session.transcript.index import BLOCK_BYTES, lines_backwards, lines_forward
-from agent_session.transcript.reader import read_all, window
+from agent_session.transcript.reader import read_all, tokens_of, window
 from agent_session.transcript.tail import LOOK_BACK_BYTES, READ_BYTES, Tail
 from agent_session.transcript.volume import Volume
 
@@ -90,6 +90,19 @@ def test_what_a_turn_opened_with_is_shown_though_its_steps_fill_the_budget(writt
     assert shown[:2] == [1, 2]
     assert shown[2] % 2 == 1, "at a step"
     assert shown[-1] == 18
+
+
+def test_a_window_that_is_cut_begins_where_a_turn_began_and_not_at_words_that_joined_it(written: Written) -> None:
+    for n in range(1, 5):
+        turn = f"t-{n}"
+        note = L.event_line(turn, L.NOTE, text="ahead of the words")
+        lines = [note, said(turn, "1"), answered(turn, "x" * 400, f"c{n}"), said(turn, "2"), over(turn)]
+        with written.path.open("ab") as file:
+            for line in lines:
+                written.seq += 1
+                file.write(L.encode(line, written.seq, n))
+    starts = {budget: written.shown(budget)[0] for budget in (140, 300, 340, 420, 460, 540, 580)}
+    assert starts == {140: 17, 300: 17, 340: 12, 420: 12, 460: 7, 540: 7, 580: 1}
 
 
 # --- lines across blocks ---

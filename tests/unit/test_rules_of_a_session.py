@@ -10,6 +10,7 @@ import pytest
 from agent_session.domain.inbox import DUPLICATE, FULL, QUEUED, Inbox
 from agent_session.domain.limits import (
     BACKGROUND_MESSAGES,
+    BATCH_BYTES,
     BATCH_MESSAGES,
     INBOX_BYTES,
     INBOX_HEAD_BYTES,
@@ -47,6 +48,16 @@ def test_steering_takes_at_most_a_batch() -> None:
         inbox.accept(said(number, mode=STEER))
     assert len(inbox.take_steering(said(-1))) == BATCH_MESSAGES
     assert len(inbox.take_steering(said(-1))) == 3
+
+
+def test_steering_takes_at_most_the_bytes_of_a_batch() -> None:
+    inbox = Inbox()
+    long = [said(number, mode=STEER, text="x" * 1_500) for number in range(60)]
+    for message in long:
+        inbox.accept(message)
+    taken = inbox.take_steering(said(-1))
+    assert taken == tuple(long[: len(taken)])
+    assert BATCH_BYTES - long[0].size_bytes < sum(message.size_bytes for message in taken) <= BATCH_BYTES
 
 
 def test_an_interrupt_goes_before_what_waits_and_behind_earlier_interrupts() -> None:
