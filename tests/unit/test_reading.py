@@ -12,7 +12,7 @@ from agent_session.domain.status import Status
 from agent_session.domain.status_words import beat_lines
 from agent_session.transcript import lines as L
 from agent_session.transcript.index import BLOCK_BYTES, lines_backwards, lines_forward
-from agent_session.transcript.reader import read_all, tokens_of, window
+from agent_session.transcript.reader import read_all, window
 from agent_session.transcript.tail import LOOK_BACK_BYTES, READ_BYTES, Tail
 from agent_session.transcript.volume import Volume
 
