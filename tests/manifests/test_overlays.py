@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent_session import __version__
 from agent_session.settings import load_settings
 from agent_session.tools import load_toolbox
 from tests.manifests.pods import environment, is_ours, of_kind, pods, runs_agent_session
@@ -15,6 +16,12 @@ from tests.manifests.policies import SHELL_TOOLS
 from tests.manifests.rendering import ALL, OVERLAYS, ROOT, SETUPS, Docs, render
 
 Rendered = Callable[[str], Docs]
+
+
+@pytest.mark.parametrize("overlay", [one for one in OVERLAYS if one != "kind"])
+def test_an_overlay_runs_this_very_version(rendered: Rendered, overlay: str) -> None:
+    ours = [one for pod in pods(rendered(overlay)) for one in pod.containers if is_ours(one)]
+    assert {one["image"].rpartition(":")[2] for one in ours} == {__version__}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
