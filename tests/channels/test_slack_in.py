@@ -15,12 +15,6 @@ from tests.support import decoded
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as slack:
-        yield slack
-
-
-@pytest.fixture
 async def slack(fake: FakeSlack, make_service: Callable[..., Any]) -> AsyncIterator[Slack]:
     async with (await made(fake, make_service)).up() as running:
         yield running

@@ -10,14 +10,8 @@ import pytest
 
 from channels.slack.http import HttpEvents
 from tests.channels.slack_in_support import OWNER, Slack, made
-from tests.fakes.slack import FakeSlack, fake_slack
+from tests.fakes.slack import FakeSlack
 from tests.gateway.support import door
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as slack:
-        yield slack
 
 
 @pytest.fixture

@@ -9,14 +9,8 @@ import pytest
 from channels.slack import pairing
 from channels.slack.cards import card_blocks
 from tests.channels.slack_in_support import FRIEND, OWNER, STRANGER, Slack, made
-from tests.fakes.slack import Envelope, FakeSlack, fake_slack
+from tests.fakes.slack import Envelope, FakeSlack
 from tests.support import decoded
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as slack:
-        yield slack
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,20 +15,9 @@ from channels.slack.posting import EVENT_TYPE, Poster, journal_of
 from channels.slack.posting_calls import Limited, NotDone, Unsure
 from channels.slack.web import web_client
 from tests.channels.slack_out_support import LOST, TURN, Workplace, reply
-from tests.fakes.slack import TEAM, FakeSlack, fake_slack
+from tests.fakes.slack import TEAM, FakeSlack
 
 LONG = "\n\n".join(f"Paragraph {number}. " + "Some words of it. " * 59 + "The end." for number in range(12))
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as made:
-        yield made
-
-
-@pytest.fixture
-def place(slack: FakeSlack, volume: Volume) -> Workplace:
-    return Workplace(slack, volume)
 
 
 async def test_a_reply_is_posted_once_however_often_it_is_handed_over(slack: FakeSlack, place: Workplace) -> None:

@@ -10,14 +10,8 @@ from agent_session.domain.outbound import CARD, Outbound
 from channels.slack.cards import ALWAYS_ACTION, DENY_ACTION, ONCE_ACTION, Choice, choice_of, decided
 from channels.slack.web import web_client
 from tests.channels.slack_out_support import Workplace
-from tests.fakes.slack import TEAM, FakeSlack, fake_slack
+from tests.fakes.slack import TEAM, FakeSlack
 from tests.support import Service, fresh_key
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as made:
-        yield made
 
 
 @pytest.fixture

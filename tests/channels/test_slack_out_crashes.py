@@ -3,35 +3,22 @@
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent_session.transcript.volume import Volume
 from channels.slack.outbox import Held
 from channels.slack.posting_calls import NotDone, Unsure
 from tests.channels.slack_out_support import LOST, SESSION, Workplace, reply
 from tests.fakes.slack import BOT_TOKEN as TOKEN
-from tests.fakes.slack import BOT_USER, FakeSlack, fake_slack
+from tests.fakes.slack import BOT_USER, FakeSlack
 
 LONG = "\n\n".join(f"Paragraph {number}. " + "Some words of it. " * 59 + "The end." for number in range(12))
 FAULTS: list[dict[str, Any]] = [
     LOST, {"drop": True, "after": True}, {"error": "internal_error", "after": True}, {"status": 503},
     {"status": 502, "after": True}, {"status": 429, "retry_after": 1}, {"error": "fatal_error"}, {"delay_s": 0.2},
 ]  # fmt: skip
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as made:
-        yield made
-
-
-@pytest.fixture
-def place(slack: FakeSlack, volume: Volume) -> Workplace:
-    return Workplace(slack, volume)
 
 
 async def killed_while_posting(slack: FakeSlack, place: Workplace, words: str, seen: int) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,14 @@ import pytest
 from agent_session.domain.messages import Attachment
 from agent_session.domain.outbound import Outbound
 from agent_session.transcript import spool
-from agent_session.transcript.volume import Volume
 from channels.slack.outbox import Held
 from channels.slack.posting_calls import NotDone, Unsure
 from channels.slack.posting_files import TRIES, NotUploaded
 from tests.channels.slack_in_support import OWNER, made
 from tests.channels.slack_out_support import LOST, SESSION, Workplace, reply
-from tests.fakes.slack import BOT_TOKEN, TEAM, FakeSlack, fake_slack
+from tests.fakes.slack import BOT_TOKEN, TEAM, FakeSlack
 
 COMPLETE, UPLOAD_URL = "files.completeUploadExternal", "files.getUploadURLExternal"
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as made:
-        yield made
-
-
-@pytest.fixture
-def place(slack: FakeSlack, volume: Volume) -> Workplace:
-    return Workplace(slack, volume)
 
 
 def stored(place: Workplace, *names: str) -> tuple[Attachment, ...]:

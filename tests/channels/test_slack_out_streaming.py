@@ -10,17 +10,11 @@ from agent_session.live.events import APPROVAL, DELTA, RETRY, STEP, TOOL_FINISHE
 from agent_session.transcript.volume import Volume
 from channels.slack.posting_calls import NotDone, Unsure
 from tests.channels.slack_out_support import LOST, MESSAGE, TURN, Workplace, reply
-from tests.fakes.slack import TEAM, FakeSlack, fake_slack
+from tests.fakes.slack import TEAM, FakeSlack
 
 FINAL = "Hello **world**, this is the answer."
 LONG = "\n\n".join(f"Paragraph {number}. " + "Some words of it. " * 59 + "The end." for number in range(12))
 SHOWN = "Hello *world*, this is the answer."
-
-
-@pytest.fixture
-async def slack() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as made:
-        yield made
 
 
 @pytest.fixture

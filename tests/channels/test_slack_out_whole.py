@@ -14,7 +14,7 @@ from agent_session.models.base import ModelAnswer, Prompt
 from agent_session.operations import load_services
 from agent_session.worker import session_worker
 from tests.channels.slack_in_support import OWNER, Slack, made
-from tests.fakes.slack import FakeSlack, fake_slack
+from tests.fakes.slack import FakeSlack
 
 
 class Speaker:
@@ -52,12 +52,6 @@ async def speaking(slack: Slack) -> AsyncIterator[Speaker]:
         tasks[0].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await hub.stop()
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeSlack]:
-    async with fake_slack() as slack:
-        yield slack
 
 
 @pytest.mark.parametrize("direct", [True, False])
