@@ -55,23 +55,29 @@ def sessions(
 
 
 async def _sessions(settings: Settings, as_json: bool, all: bool, *, states: bool = False) -> None:
+    from agent_session.client_types import SessionError
     from agent_session.ops.attach import attached
 
     async with attached(settings, channel="cli", start=False) as client:
         rows = await client.sessions(all=all)
-        asked = await asyncio.gather(*(client.status(row.key) for row in rows[:STATES_SHOWN])) if states else []
+        shown = rows[:STATES_SHOWN] if states else []
+        asked = await asyncio.gather(*(client.status(row.key) for row in shown), return_exceptions=True)
     if as_json:
         print_json(rows)
         return
-    if states and rows and asked:
-        for status in asked:
+    plain = rows[len(asked) :]
+    for row, status in zip(shown, asked, strict=True):
+        if isinstance(status, SessionError):  # it has ended meanwhile, or its key cannot be asked for by this way
+            plain = [row, *plain]
+        elif isinstance(status, BaseException):
+            raise status
+        else:
             print(status_lines(status, int(time.time()))[0])
-        rows = rows[STATES_SHOWN:]
-    for row in rows:
+    for row in plain:
         state = "live" if row.running else "closed"
         needs = f" · needs a person: {row.needs}" if row.needs else ""
         print(f"{row.key} · {state} · since {time.strftime('%Y-%m-%d %H:%M', time.localtime(row.started_s))}{needs}")
-    if not rows and not asked:
+    if not rows:
         print("no sessions", file=sys.stderr)
 
 

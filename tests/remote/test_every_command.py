@@ -82,13 +82,29 @@ async def test_looking_shows_the_same(here: Shell, there: Shell, asking: Service
     await asking.ask(key, "remember ünïcode \u2028 and \\ and 😀")
     await asking.until(key, lambda status: status.state == "idle" and status.turns == 2)
     for arguments in (
-        ("status", key), ("status", key, "--json"), ("status",), ("sessions",), ("sessions", "--json"),
+        ("status", key), ("status", key, "--json"), ("sessions",), ("sessions", "--json"),
         ("sessions", "--all", "--json"), ("history", key), ("history", key, "--json"), ("approvals", "list"),
         ("approvals", "list", key, "--json"),
     ):  # fmt: skip
         local, remote = await both(here, there, *arguments)
         assert (remote.code, remote.out) == (local.code, local.out) == (0, local.out), (arguments, remote.err)
     assert len((await there.run("history", key, "--json")).out.rstrip("\n").split("\n")) == len(asking.lines(key))
+    local, remote = await both(here, there, "status")  # of all that live, whatever other tests do with theirs
+    assert (remote.code, local.code) == (0, 0), remote.err
+    shown = [[line for line in one.out.splitlines() if key in line] for one in (local, remote)]
+    assert shown[0] == shown[1] != []
+
+
+async def test_a_session_that_cannot_be_asked_by_this_way_does_not_hide_the_others(
+    there: Shell, asking: Service
+) -> None:
+    key = fresh_key()
+    await asking.ask("{key}", "remember blue")
+    await asking.ask(key, "remember green")
+    listed = await there.run("status")
+    assert listed.code == 0, listed.err
+    assert any(line.startswith("{key} · live") for line in listed.out.splitlines()), listed.out
+    assert any(line.startswith(key) for line in listed.out.splitlines())
 
 
 async def test_a_transcript_of_many_pages_is_shown_whole(there: Shell, asking: Service) -> None:
