@@ -37,10 +37,11 @@ class Process:
         self._tasks: list[asyncio.Task[Any]] = []
         place = self._listen or f"{settings.gateway.host}:{settings.gateway.port}"
         slot = settings.worker.identity.partition(".")[0] if supervised else ""
-        told = bool(serves or self._listen)
+        told = bool(settings.telemetry.listen)  # who asks for no metrics gets no file
         self._starts = Starts(role, place, slot, str(settings.data_dir)) if told else None
         if self._starts is not None:
             self._starts.started()
+        if serves or self._listen:
             metrics.build_info.labels(role, spans.our_version(), settings.worker.build_id).set(1)
         if self._counted:
             self._core = switch_on()
