@@ -15,6 +15,7 @@ import yaml
 from aiohttp import web
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from temporalio.client import Client
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "k8s" / "observability"
@@ -23,6 +24,14 @@ NO_METRIC = {
     "sum", "by", "rate", "increase", "max", "min", "histogram_quantile", "le", "or", "and", "vector", "time",
     "label_replace", "on",
 }  # fmt: skip
+
+
+async def forget_probes(temporal: Client) -> None:
+    """A probe's session has one name; that of another test is on a queue whose workers have gone."""
+    async for found in temporal.list_workflows(
+        "WorkflowId STARTS_WITH 'session/probe/' AND ExecutionStatus = 'Running'"
+    ):
+        await temporal.get_workflow_handle(found.id).terminate()
 
 
 def needs(program: str) -> None:

@@ -20,6 +20,7 @@ from tests.observability.processes import Machine, Process, free_port, machine, 
 from tests.observability.support import (
     FOLDER,
     alerts,
+    forget_probes,
     names_in,
     needs,
     queries_of_the_dashboard,
@@ -137,6 +138,7 @@ async def some_life(service: Service, made: Machine) -> None:
     await service.ask(key, "/model openai-chat:gpt-none")
     failed = await service.ask(key, "hello")
     assert failed.outcome == "failed"
+    await forget_probes(service.temporal)
     probed = await made.run("probe", "--timeout", "30")
     assert probed.returncode == 0, probed.stdout + probed.stderr
     await service.temporal.start_workflow("NobodysWorkflow", id=fresh_key(), task_queue=service.settings.task_queue)

@@ -10,12 +10,14 @@ import pytest
 from agent_session.telemetry import probes
 from agent_session.telemetry.probes import Probe, last_probes, record
 from tests.observability.processes import Machine, machine, settings_as_environment
+from tests.observability.support import forget_probes
 from tests.support import Service
 
 
 @pytest.fixture
 async def here(make_service: Callable[..., Any]) -> AsyncIterator[tuple[Service, Machine]]:
     service: Service = await make_service()
+    await forget_probes(service.temporal)
     async with machine(**settings_as_environment(service.settings)) as made:
         yield service, made
 
