@@ -71,6 +71,9 @@ def test_its_schemas_are_schemas_and_every_reference_leads_to_one() -> None:
 @pytest.mark.parametrize("route", TRIED, ids=lambda route: f"{route.method} {route.path}")
 async def test_whatever_is_sent_the_answer_is_as_described(gateway: Door, route: Any) -> None:
     """No 5xx, no status, type or body that the description does not know."""
+    async with asyncio.timeout(60):  # a worker that has just started is not known to poll yet
+        while (await gateway.get("/readyz")).status != 200:
+            await asyncio.sleep(0.1)
     loaded, mine = schemathesis.openapi.from_dict(description(ROUTES)), fresh_key()
     operation = loaded[route.path][route.method]
 
