@@ -10,7 +10,6 @@ transcripts from the volume.
 
 import asyncio
 import getpass
-import mimetypes
 import time
 import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -328,9 +327,7 @@ class SessionClient:
     async def attach(self, key: str, data: bytes, name: str, kind: str = "") -> Attachment:
         """Put a file into the session's spool, to be sent with a message. Limit: 64 MiB. Errors: ValueError,
         VolumeUnavailable."""
-        kind = kind or mimetypes.guess_type(name)[0] or "application/octet-stream"
-        ref = await asyncio.to_thread(spool.put, self.volume, session_key(key), data)
-        return Attachment(ref, len(data), kind, name[:200])
+        return await asyncio.to_thread(spool.attach, self.volume, session_key(key), data, name, kind)
 
     async def _attach_file(self, key: str, path: str | Path) -> Attachment:
         return await self.attach(key, await asyncio.to_thread(Path(path).read_bytes), Path(path).name)

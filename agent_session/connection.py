@@ -56,7 +56,7 @@ def configured_address(settings: Settings) -> str:
     return settings.temporal.address or str(_own_configuration().get("target_host") or "")
 
 
-async def connect(settings: Settings, address: str = "", *, identity: str = "", plugins: Any = ()) -> Client:
+async def connect(settings: Settings, address: str = "", *, identity: str = "") -> Client:
     """A client, measured and traced as this process is. `address`: of the embedded server, known to its own processes.
     Errors: Unreachable, BadSettings."""
     options = _options(settings, address)
@@ -71,12 +71,9 @@ async def connect(settings: Settings, address: str = "", *, identity: str = "", 
         target = service.address
     if identity:
         options["identity"] = identity
-    if not plugins:
-        options["interceptors"] = [Sending(traced=spans.set_up(settings))]
+    options["interceptors"] = [Sending(traced=spans.set_up(settings))]
     try:
-        return await Client.connect(
-            target, data_converter=DATA_CONVERTER, plugins=plugins, runtime=_runtime(), **options
-        )
+        return await Client.connect(target, data_converter=DATA_CONVERTER, runtime=_runtime(), **options)
     except (RPCError, RuntimeError, OSError) as error:
         raise Unreachable(f"Temporal at {target} cannot be reached: {_first_line(error)}") from None
 

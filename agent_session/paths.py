@@ -6,6 +6,7 @@ check and use is not followed. Every refusal is an `UnsafePath`, which says what
 """
 
 import errno
+import fcntl
 import os
 import stat
 import uuid
@@ -133,3 +134,15 @@ def _refusal(error: OSError, name: str) -> Exception:
     if error.errno in (errno.ENXIO, errno.EISDIR):
         return UnsafePath(f"{name!r} is not a regular file")
     return error
+
+
+def is_locked(descriptor: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Whether another holder's `flock` forbids a lock of this kind on the open file, which is then closed. Errors:
+    OSError."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)

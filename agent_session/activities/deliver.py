@@ -91,8 +91,9 @@ class DeliverActivity:
                 if not self._channel.capabilities.posts_files:
                     text, files = with_names(text, files), ()
                 due_s = activity.info().scheduled_time.timestamp()
-                with posting(self._channel.name, kind_of(delivery.reply, own_words=delivery.text_ref != ""), due_s):
-                    await self._channel.deliver(_outbound(key, delivery, text, files))
+                out = _outbound(key, delivery, text, files)
+                with posting(self._channel.name, out.kind, due_s):
+                    await self._channel.deliver(out)
         except Exception as error:
             identifier = error_id(delivery.reply, delivery.address)
             where = {"address": delivery.address, "reply": delivery.reply, "error_id": identifier}

@@ -4,7 +4,6 @@ Nothing of them travels through Temporal but their references (I2). The address 
 """
 
 import asyncio
-import mimetypes
 import re
 from collections.abc import Sequence
 
@@ -16,8 +15,6 @@ from agent_session.tools import ToolError
 from agent_session.tools.base import NamedFile
 from agent_session.transcript import spool
 
-ANY_BYTES = "application/octet-stream"
-NAME_CHARS = 200
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\u2028\u2029\x85]")
 
 
@@ -50,9 +47,8 @@ class Sending:
         )
 
     def _attached(self, file: NamedFile) -> Attachment:
-        kind = mimetypes.guess_type(file.name)[0] or ANY_BYTES
-        name = UNPRINTABLE.sub("_", file.name)[:NAME_CHARS] or "file"
-        return Attachment(self._put(file.data), len(file.data), kind, name)
+        name = UNPRINTABLE.sub("_", file.name) or "file"
+        return spool.attach(self._services.volume, self._key, file.data, name)
 
     def _put(self, data: bytes) -> str:
         return spool.put(self._services.volume, self._key, data)

@@ -55,7 +55,7 @@ def sessions(
 
 
 async def _sessions(settings: Settings, as_json: bool, all: bool, *, states: bool = False) -> None:
-    from agent_session.client_types import SessionError
+    from agent_session.client_types import SessionError, SessionRow
     from agent_session.ops.attach import attached
 
     async with attached(settings, channel="cli", start=False) as client:
@@ -65,15 +65,15 @@ async def _sessions(settings: Settings, as_json: bool, all: bool, *, states: boo
     if as_json:
         print_json(rows)
         return
-    plain = rows[len(asked) :]
+    unasked: list[SessionRow] = []
     for row, status in zip(shown, asked, strict=True):
         if isinstance(status, SessionError):  # it has ended meanwhile, or its key cannot be asked for by this way
-            plain = [row, *plain]
+            unasked.append(row)
         elif isinstance(status, BaseException):
             raise status
         else:
             print(status_lines(status, int(time.time()))[0])
-    for row in plain:
+    for row in [*unasked, *rows[len(asked) :]]:
         state = "live" if row.running else "closed"
         needs = f" · needs a person: {row.needs}" if row.needs else ""
         print(f"{row.key} · {state} · since {time.strftime('%Y-%m-%d %H:%M', time.localtime(row.started_s))}{needs}")

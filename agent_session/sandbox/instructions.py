@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterable
 from contextlib import suppress
 
+from agent_session.paths import is_locked
+
 
 class NotAFile(Exception):
     """An instruction file that is a link or a folder cannot be protected: the message says what to do."""
@@ -38,14 +40,7 @@ def hold(folder: int, names: Iterable[str]) -> tuple[str, ...]:
 def is_held(workspace: str) -> bool:
     """Whether a sandboxed command runs in the workspace: an instruction file that is replaced meanwhile would
     lose its protection. Errors: OSError."""
-    folder = os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(folder)
+    return is_locked(os.open(workspace, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def release(workspace: str, names: Iterable[str]) -> None:

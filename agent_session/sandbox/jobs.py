@@ -16,7 +16,7 @@ from pathlib import Path
 
 import orjson
 
-from agent_session.paths import UnsafePath, folder, open_regular, parts_of, read_regular, write_whole
+from agent_session.paths import UnsafePath, folder, is_locked, open_regular, parts_of, read_regular, write_whole
 from agent_session.sandbox.command import CannotStart, Command
 from agent_session.settings import ToolsSettings
 
@@ -200,11 +200,4 @@ def _safe(id: str) -> str:
 
 
 def _is_locked(handle: int, name: str) -> bool:
-    lock = open_regular(handle, name, os.O_RDWR)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
+    return is_locked(open_regular(handle, name, os.O_RDWR))

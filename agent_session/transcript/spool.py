@@ -2,13 +2,16 @@
 spilled messages. A reference is such a name, valid only in its own session (I11)."""
 
 import hashlib
+import mimetypes
 import re
 
 from agent_session.domain.limits import SPOOL_BYTES
+from agent_session.domain.messages import Attachment
 from agent_session.paths import UnsafePath, read_regular, write_whole
 from agent_session.transcript.volume import Volume, VolumeUnavailable
 
 FOLDER = "spool"
+NAME_CHARS = 200  #: of an attachment
 REFERENCE = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -29,6 +32,13 @@ def put(volume: Volume, key: str, data: bytes) -> str:
     except OSError as error:  # full, or read-only
         raise VolumeUnavailable(f"{volume.root} cannot be written: {error.strerror}") from error
     return ref
+
+
+def attach(volume: Volume, key: str, data: bytes, name: str, kind: str = "") -> Attachment:
+    """Store a file to go with a message; its media type is told from its name when `kind` does not say, and the
+    name is cut to 200 characters. Limit and errors: those of `put`."""
+    kind = kind or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return Attachment(put(volume, key, data), len(data), kind, name[:NAME_CHARS])
 
 
 def get(volume: Volume, key: str, ref: str) -> bytes:

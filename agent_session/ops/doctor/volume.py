@@ -20,6 +20,7 @@ from agent_session.ops.doctor.volume_files import file_checks
 from agent_session.ops.doctor.volume_mount import mount_checks, mount_of
 from agent_session.ops.doctor.volume_pair import Pair, pair_checks
 from agent_session.ops.doctor.volume_partner import Child
+from agent_session.paths import is_locked
 from agent_session.transcript.volume import Volume
 
 PREFIX, FRESH, ALIVE = ".doctor-", ".doctor-new-", "alive"
@@ -106,13 +107,6 @@ def _older_than(path: str, seconds: float) -> bool:
 
 def _is_held(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return is_locked(os.open(path, os.O_RDWR | os.O_CLOEXEC))
     except OSError:
         return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from agent_session.ops.doctor.findings import Finding, failed, ok, warning
+from agent_session.paths import is_locked
 from agent_session.transcript.log import FILE
 
 LONG_S = 3.0  #: an append takes milliseconds
@@ -63,17 +64,9 @@ def _transcripts(sessions: Path) -> Iterator[Path]:
 def _is_held(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        return is_locked(descriptor, fcntl.LOCK_SH)
     except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False  # there are no locks here: the volume check says so
-    finally:
-        os.close(descriptor)
+        return False  # gone, or there are no locks here: the volume check says so
 
 
 def _size(path: Path) -> int:
