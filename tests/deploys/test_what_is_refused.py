@@ -4,14 +4,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio import workflow
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
+from agent_session.domain.ids import workflow_id
 from agent_session.ops.deploy.drain import Drain
-from agent_session.ops.deploy.versions import BadDeploy, Deployment
+from agent_session.ops.deploy.versions import BadDeploy, DeployFailed, Deployment
 from agent_session.settings import BadSettings, Settings
+from agent_session.transcript.volume import MARKER
 from agent_session.worker import session_worker
 from tests.deploys.support import Site, site_of
 from tests.support import Service, fresh_key
@@ -80,6 +86,55 @@ async def test_nothing_becomes_current_that_nobody_polls_for(make_service: Calla
         with pytest.raises(BadDeploy, match="is the current version already"):
             await deployment.ramp("one", 5, wait_s=0)
         assert await deployment.make_current("one", wait_s=0) == "one", "it is already: nothing to do"
+
+
+@workflow.defn
+class Half:
+    """All that the half-started worker of the next test has."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Nothing."""
+
+
+async def test_a_build_that_does_not_poll_for_activities_yet_becomes_current_once_it_does(
+    make_service: Callable[..., Any],
+) -> None:
+    """Temporal hears of a worker's polls one by one, and refuses a version that it has heard only half of."""
+    service, key, name = await make_service(), fresh_key(), fresh_key("d")
+    deployment, marker = deployment_of(service, name), service.settings.data_dir / MARKER
+    version = WorkerDeploymentVersion(deployment_name=name, build_id="two")
+    config = WorkerDeploymentConfig(
+        version=version, use_worker_versioning=True, default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE
+    )
+    async with service.worker(settings=build(service, name, "one")):
+        await deployment.make_current("one", wait_s=30)
+        marker.rename(marker.with_suffix(".away"))
+        await service.client.send(key, "hello", id="a")
+        await tried_again(service, key)
+        async with Worker(
+            service.temporal,
+            task_queue=service.settings.task_queue,
+            workflows=[Half],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+            deployment_config=config,
+        ):
+            for step in (partial(deployment.make_current, "two"), partial(deployment.ramp, "two", 5)):
+                with pytest.raises(DeployFailed, match=r"Temporal refuses: .*missing active task queues"):
+                    await step(wait_s=1)
+            waiting = asyncio.create_task(deployment.make_current("two", wait_s=30))
+            async with service.worker(settings=build(service, name, "two")):
+                assert await waiting == "one"
+                marker.with_suffix(".away").rename(marker)
+                assert (await service.client.await_reply(key, "a", timeout_s=30)).ok
+
+
+async def tried_again(service: Service, key: str) -> None:
+    """A session's activity has failed and waits in the task queue: one that Temporal counts as active."""
+    handle = service.temporal.get_workflow_handle(workflow_id(key))
+    async with asyncio.timeout(30):
+        while all(one.attempt < 2 for one in (await handle.describe()).raw_description.pending_activities):
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", ["", "a:b", "a'b", 'a"b', "a\\b", "a\nb"])

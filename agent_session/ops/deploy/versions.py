@@ -6,6 +6,7 @@ is started by mistake.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -125,16 +126,14 @@ class Deployment:
     async def make_current(self, build: str, *, wait_s: float) -> str:
         """New sessions start on `build`, and others move to it as they roll over. Waits up to `wait_s` for a worker of
         it. Returns what was current before (empty: nothing). Errors: BadDeploy, DeployFailed."""
-        found = await self._until_polled(build, wait_s)
+        deadline = time.monotonic() + wait_s
+        found = await self._until_polled(build, deadline)
         before = found.current.build if found.current is not None else ""
         if before != build:
-            await self._set(
-                self._service.set_worker_deployment_current_version(
-                    SetWorkerDeploymentCurrentVersionRequest(
-                        namespace=self.client.namespace, deployment_name=self.name, build_id=build, identity="deploy"
-                    )
-                )
+            wanted = SetWorkerDeploymentCurrentVersionRequest(
+                namespace=self.client.namespace, deployment_name=self.name, build_id=build, identity="deploy"
             )
+            await self._set(self._service.set_worker_deployment_current_version, wanted, deadline)
         await self.until_settled()
         return before
 
@@ -143,20 +142,18 @@ class Deployment:
         ends it. Errors: BadDeploy, DeployFailed."""
         if not 0 <= percent <= 100:
             raise BadDeploy(f"{percent:g} is no percentage: 0 to 100")
-        found = await self._until_polled(build, wait_s) if percent else await self.look(count=False)
+        deadline = time.monotonic() + wait_s
+        found = await self._until_polled(build, deadline) if percent else await self.look(count=False)
         if found.version(build).state == "current":
             raise BadDeploy(f"build {build!r} is the current version already: all new sessions start on it")
-        await self._set(
-            self._service.set_worker_deployment_ramping_version(
-                SetWorkerDeploymentRampingVersionRequest(
-                    namespace=self.client.namespace,
-                    deployment_name=self.name,
-                    build_id=build if percent else "",
-                    percentage=percent,
-                    identity="deploy",
-                )
-            )
+        wanted = SetWorkerDeploymentRampingVersionRequest(
+            namespace=self.client.namespace,
+            deployment_name=self.name,
+            build_id=build if percent else "",
+            percentage=percent,
+            identity="deploy",
         )
+        await self._set(self._service.set_worker_deployment_ramping_version, wanted, deadline)
         await self.until_settled()
 
     def pinned_to(self, build: str) -> str:
@@ -210,9 +207,8 @@ class Deployment:
                 found.setdefault(build, []).append(poller.identity)
         return found
 
-    async def _until_polled(self, build: str, wait_s: float) -> Found:
+    async def _until_polled(self, build: str, deadline: float) -> Found:
         """New workers may be starting still."""
-        deadline = time.monotonic() + wait_s
         while True:
             try:
                 found = await self.look(count=False)
@@ -239,13 +235,21 @@ class Deployment:
                 )
             await asyncio.sleep(LOOK_S)
 
-    async def _set(self, call: Any) -> None:
-        try:
-            await call
-        except RPCError as error:
-            if error.status in (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.INVALID_ARGUMENT):
-                raise DeployFailed(f"Temporal refuses: {error.message}") from None
-            raise
+    async def _set(self, call: Callable[[Any], Awaitable[Any]], wanted: Any, deadline: float) -> None:
+        """Temporal hears of a new worker's polls one by one: it refuses a version whose activities nobody has polled
+        for yet ("missing active task queues"), so that is asked again until the deadline."""
+        while True:
+            try:
+                await call(wanted)
+            except RPCError as error:
+                early = error.status == RPCStatusCode.FAILED_PRECONDITION and time.monotonic() < deadline
+                if not early and error.status in (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.INVALID_ARGUMENT):
+                    raise DeployFailed(f"Temporal refuses: {error.message}") from None
+                if not early:
+                    raise
+            else:
+                return
+            await asyncio.sleep(LOOK_S)
 
 
 def check_name(name: str, what: str) -> None:
