@@ -25,8 +25,8 @@ from agent_session.transcript.reader import reply_of, took, turn_of
 from agent_session.transcript.tail import Tail
 from agent_session.transcript.volume import Volume
 
-QUERY_TIMEOUT_S = 4.0
-FIRST_ASK_S, FIRST_ASK_ASIDE_S, MOST_ASK_S = 0.25, 0.02, 5.0  #: between queries; each pause is twice the last
+QUERY_TIMEOUT_S = 7.0  #: a session whose worker was just killed answers after `worker.STICKY` and a replay
+FIRST_ASK_S, FIRST_ASK_ASIDE_S, MOST_ASK_S = 0.25, 0.02, 20.0  #: between queries; each pause is twice the last
 LOOKING_THREADS = 4
 AGAIN_S = 0.2
 NOT_YET = ReplyRecord(turn="", outcome=PENDING)

@@ -40,10 +40,16 @@ from agent_session.workflows.scheduled import (
 from agent_session.workflows.session import PASSED_THROUGH, AgentSessionWorkflow, AgentTurnWorkflow
 
 SECOND = timedelta(seconds=1)
-STICKY = timedelta(seconds=0.5)
+#: How long a workflow task waits for the worker that has its session in memory; then any worker may take it, which
+#: replays the session from its beginning. Too short, and a busy service replays instead of working: each task that
+#: came too late makes others late. It costs that time when a worker is killed, but for a step that is tried again:
+#: `SessionActivities` tells Temporal to forget the dead worker.
+STICKY = timedelta(seconds=5)
 #: At once. A worker that has just started replays each session from its beginning: of the SDK's 100 at once on a busy
 #: machine many are not done within the 5 s of a task, are given out again, and the next worker drowns in turn.
 WORKFLOW_TASKS = 16
+#: Half of them for sessions that are in no worker's memory: with the SDK's one of five, those wait behind all others.
+POLLS = 8
 UNVERSIONED = (HeartbeatWorkflow, ScheduledMessageWorkflow)
 UNPINNED = (UnpinnedHeartbeatWorkflow, UnpinnedScheduledMessageWorkflow)
 NEEDS_ATTRIBUTE = "AgentSessionNeeds"
@@ -96,6 +102,8 @@ def session_worker(client: Client, services: Services) -> Worker:
         workflow_runner=GuardedRunner(SandboxedWorkflowRunner(restrictions=restrictions)),
         max_cached_workflows=settings.worker.cached_sessions,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
+        max_concurrent_workflow_task_polls=POLLS,
+        nonsticky_to_sticky_poll_ratio=0.5,
         max_concurrent_activities=settings.worker.concurrent_activities,
         max_heartbeat_throttle_interval=SECOND,
         default_heartbeat_throttle_interval=SECOND,

@@ -5,12 +5,13 @@ import asyncio
 import importlib
 import os
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
 
 from bench import report
-from bench.check import confirmed, words_of
+from bench.check import confirmed, missing, words_of
 from bench.numbers import Metric
 from bench.world import World, world
 
@@ -27,6 +28,7 @@ FAMILIES = {
     "transcript": "transcripts",
     "start": "start",
 }
+RESULT = Path(tempfile.gettempdir()) / "agent-session-bench.json"
 FAILED: list[str] = []
 
 
@@ -34,7 +36,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("bench", description="Measure the service beside the floor of the same run.")
     parser.add_argument("--only", action="append", choices=FAMILIES, help="this family (again for more)")
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer samples: under four minutes")
-    parser.add_argument("--json", type=Path, help="write the result to this file, too")
+    parser.add_argument("--json", type=Path, default=RESULT, help="where the result goes, too; default: %(default)s")
     parser.add_argument("--check", action="store_true", help=f"fail on a repeated regression against {BASELINE.name}")
     given = parser.parse_args()
     if given.check and not BASELINE.exists():
@@ -61,16 +63,18 @@ async def main(given: argparse.Namespace) -> int:
     async with world() as here:
         for family in given.only or FAMILIES:
             metrics += await measure(here, family, given.quick)
-            if given.json:  # a run takes long: what is measured is kept
-                report.write(given.json, about, metrics)
-        print(report.table(metrics))
+            report.write(given.json, about, metrics)  # a run takes long: what is measured is kept
+        print(f"{report.table(metrics)}\n\nas JSON: {given.json}")
         if FAILED:
             print(f"NOT MEASURED: {', '.join(FAILED)}")
         if FAILED or not given.check:
             return len(FAILED)
-        found = await confirmed(report.read(BASELINE), metrics, lambda family: measure(here, family, given.quick))
-        print(words_of(found) or f"\nno ratio is more than 20 % worse than in {BASELINE.name}")
-        return 1 if found or FAILED else 0
+        baseline = report.read(BASELINE)
+        gone = missing(baseline, metrics)
+        found = await confirmed(baseline, metrics, lambda family: measure(here, family, given.quick))
+        print(words_of(found) or f"\nnothing is more than 20 % worse than in {BASELINE.name}")
+        print("".join(f"NOT MEASURED any more: {name}\n" for name in gone), end="")
+        return 1 if found or gone or FAILED else 0
 
 
 if __name__ == "__main__":

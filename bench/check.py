@@ -1,5 +1,5 @@
-"""Whether ratios have become worse than the baseline's, beyond noise: only what repeats counts. Pure, but
-for the measuring that it is handed."""
+"""Whether anything has become worse than in the baseline, beyond noise: a ratio or a count by more than a fifth, or a
+goal that was met and is not any more. Only what repeats counts. Pure, but for the measuring that it is handed."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -7,18 +7,27 @@ from bench.numbers import LOWER, Metric
 
 TOLERANCE = 0.20
 TAILS = ".p95"  #: of a few dozen samples: shown, and not judged
+COUNTS = ("", "B", "KB")  #: units that no machine changes
 TRIES = 3  #: a regression must show each time its family is measured
 
 Measure = Callable[[str], Awaitable[Sequence[Metric]]]
 
 
 def regressed(before: Metric, now: Metric) -> bool:
-    """Whether a ratio got worse by more than the tolerance. Numbers without a floor are the machine's."""
-    if before.ratio is None or now.ratio is None or now.name.endswith(TAILS):
+    """Whether it got worse by more than the tolerance, or misses a goal that it met. Other numbers without a floor
+    are the machine's."""
+    if now.name.endswith(TAILS):
+        return False
+    if before.met and now.met is False:
+        return True
+    then, since = before.ratio, now.ratio
+    if (then is None or since is None) and now.unit in COUNTS:
+        then, since = before.value, now.value
+    if then is None or since is None:
         return False
     if now.better == LOWER:
-        return now.ratio > before.ratio * (1 + TOLERANCE)
-    return now.ratio < before.ratio * (1 - TOLERANCE)
+        return since > then * (1 + TOLERANCE)
+    return since < then * (1 - TOLERANCE)
 
 
 def worse(baseline: Iterable[Metric], now: Iterable[Metric]) -> dict[str, tuple[Metric, Metric]]:
@@ -41,7 +50,17 @@ async def confirmed(
     return found
 
 
+def missing(baseline: Iterable[Metric], now: Iterable[Metric]) -> list[str]:
+    """Names that the baseline has and this run, which measured their family, has not: renamed, or forgotten."""
+    names = {one.name for one in now}
+    families = {one.family for one in now}
+    return [one.name for one in baseline if one.family in families and one.name not in names]
+
+
 def words_of(found: dict[str, tuple[Metric, Metric]]) -> str:
-    return "\n".join(
-        f"REGRESSION {name}: ratio {before.ratio:.2f} -> {now.ratio:.2f}" for name, (before, now) in found.items()
-    )
+    return "\n".join(f"REGRESSION {name}: {_shown(before)} -> {_shown(now)}" for name, (before, now) in found.items())
+
+
+def _shown(one: Metric) -> str:
+    verdict = " (goal missed)" if one.met is False else ""
+    return (f"ratio {one.ratio:.2f}" if one.ratio is not None else f"{one.value:.3g} {one.unit}".strip()) + verdict

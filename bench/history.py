@@ -1,7 +1,7 @@
 """What a turn costs Temporal: events and bytes of history, and actions as Temporal Cloud bills them, early and
-late in a session's life, with short and long transcripts.
+late in a session's life, with short and long transcripts, with a reply that is delivered, and what a roll-over adds.
 
-Actions are counted from the history (start, signal, update, activity, timer, continue-as-new, search
+Actions are counted from the history (start, which a continue-as-new is, too; signal, update, activity, timer, search
 attributes; a signal-with-start counts for one each time it signals), heartbeats and queries from the server's
 own request counters, as they leave no event.
 """
@@ -20,6 +20,7 @@ from bench.world import Sides, World, fresh
 
 MB = 1 << 20
 EVENTS_GOAL, BYTES_GOAL = 16, 3 * 1024
+DELIVERY_EVENTS = 6  #: more, for a turn whose reply is delivered
 TOOLS = "par 3 100"
 ACTIONS = (
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
@@ -30,7 +31,8 @@ ACTIONS = (
     EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
 )
 COUNTED_S = 1.5  #: the server's counters are written once a second
-SAMPLES, FLOOR_SAMPLES = 3, 10
+SAMPLES, FLOOR_SAMPLES = 3, 11
+WAIT_S = 60.0
 BEAT, QUERY = "RecordActivityTaskHeartbeat", "QueryWorkflow"
 
 
@@ -63,12 +65,12 @@ def _cost(events: list[Any], requests: Counter[str]) -> Cost:
     return Cost(len(events), sum(one.ByteSize() for one in events), billed + requests[BEAT] + requests[QUERY])
 
 
-async def one_turn(world: World, both: Sides, key: str, text: str) -> Cost:
+async def one_turn(world: World, both: Sides, key: str, text: str, **how: Any) -> Cost:
     """What this turn adds. One that rolls over is measured by the next one."""
     while True:
         run, before = await _newest_run(world, workflow_id(key))
         asked = await world.requests()
-        await both.turn(key, text)
+        await both.turn(key, text, **how)
         await asyncio.sleep(COUNTED_S)
         spent = await world.requests() - asked
         after, events = await _newest_run(world, workflow_id(key))
@@ -76,12 +78,42 @@ async def one_turn(world: World, both: Sides, key: str, text: str) -> Cost:
             return _cost(events[len(before) :], spent)
 
 
-async def typical(world: World, both: Sides, key: str, text: str) -> Cost:
-    """The middle one of three turns: whether an update arrives with a workflow task or makes one of its own is
-    a matter of milliseconds."""
-    costs = [await one_turn(world, both, key, text) for _ in range(SAMPLES)]
+async def first_turn(world: World, both: Sides, size: int) -> Cost:
+    """The first one of a session's life, its start with it."""
+    key = fresh("history")
+    if size:
+        write_transcript(world.volume, key, size)
+    asked = await world.requests()
+    await both.turn(key)
+    await asyncio.sleep(COUNTED_S)
+    spent = await world.requests() - asked
+    return _cost((await _newest_run(world, workflow_id(key)))[1], spent)
+
+
+async def roll_over(world: World, both: Sides, key: str) -> Cost:
+    """What it adds when an idle session continues as new: to the end of the old run, and all that the new one has."""
+    old, before = await _newest_run(world, workflow_id(key))
+    asked = await world.requests()
+    await both.client.roll_over(key)
+    async with asyncio.timeout(WAIT_S):
+        while (await _newest_run(world, workflow_id(key)))[0] == old:
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(COUNTED_S)
+    spent = await world.requests() - asked
+    handle = world.temporal.get_workflow_handle(workflow_id(key), run_id=old)
+    ended = [event async for event in handle.fetch_history_events()][len(before) :]
+    return _cost([*ended, *(await _newest_run(world, workflow_id(key)))[1]], spent)
+
+
+def middle(costs: list[Cost]) -> Cost:
+    """Of an odd number of samples: whether a signal or an update arrives with a workflow task or makes one of its own
+    is a matter of milliseconds."""
     events, sizes, actions = (sorted(getattr(one, name) for one in costs) for name in ("events", "bytes", "actions"))
-    return Cost(events[SAMPLES // 2], sizes[SAMPLES // 2], actions[SAMPLES // 2])
+    return Cost(*(those[len(costs) // 2] for those in (events, sizes, actions)))
+
+
+async def typical(world: World, both: Sides, key: str, text: str, **how: Any) -> Cost:
+    return middle([await one_turn(world, both, key, text, **how) for _ in range(SAMPLES)])
 
 
 async def _floor(world: World, both: Sides, stages: tuple[int, ...]) -> Cost:
@@ -91,21 +123,24 @@ async def _floor(world: World, both: Sides, stages: tuple[int, ...]) -> Cost:
         before = len((await _newest_run(world, key))[1])
         await both.floor.turn(key, stages)
         costs.append(_cost((await _newest_run(world, key))[1][before:], Counter()))
-    return max(costs, key=lambda one: one.events)  # its update mostly has a workflow task of its own, as ours
+    return middle(costs)
 
 
 async def measure(world: World, quick: bool) -> list[Metric]:
     found: list[Metric] = []
-    async with world.sides() as both:
+    async with world.sides(role="worker --all-channels") as both:
         floors = {"plain": await _floor(world, both, (1,)), "3_tools": await _floor(world, both, (1, 3, 1))}
         late = 52 if quick else 200
         for size in (0, MB) if quick else (0, MB, 50 * MB):
             key = fresh("history")
             if size:
                 write_transcript(world.volume, key, size)
+            found += _metrics(
+                f"plain.turn_1.{size // MB}_mb", await first_turn(world, both, size), floors["plain"], True
+            )
             done = 1
             await both.turn(key)
-            for at in (2, late) if quick or size else (2, 50, late):
+            for at in (2, late) if quick else (2, 50, late):
                 while done < at - 1:
                     await both.turn(key)
                     done += 1
@@ -113,7 +148,23 @@ async def measure(world: World, quick: bool) -> list[Metric]:
                     cost = await typical(world, both, key, text)
                     found += _metrics(f"{kind}.turn_{at}.{size // MB}_mb", cost, floors[kind], kind == "plain")
                 done += 2 * SAMPLES
+        found += await _of_a_delivery_and_a_roll_over(world, both)
     return found
+
+
+async def _of_a_delivery_and_a_roll_over(world: World, both: Sides) -> list[Metric]:
+    key = fresh("history")
+    await both.turn(key)
+    cost = await typical(world, both, key, "say", reply_address=f"file:{key}")
+    turned = await roll_over(world, both, key)
+    return [
+        Metric("history.delivered.events", cost.events, "", goal=EVENTS_GOAL + DELIVERY_EVENTS),
+        Metric("history.delivered.bytes", cost.bytes, "B"),
+        Metric("history.delivered.actions", cost.actions, ""),
+        Metric("history.roll_over.events", turned.events, "", note="once in 50 turns"),
+        Metric("history.roll_over.bytes", turned.bytes, "B"),
+        Metric("history.roll_over.actions", turned.actions, ""),
+    ]
 
 
 def _metrics(name: str, cost: Cost, floor: Cost, goals: bool) -> list[Metric]:

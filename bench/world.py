@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 
@@ -49,9 +50,9 @@ class Sides:
         self.workers: list[Worker] = []
         self.floor_workers: list[Worker] = []
 
-    async def turn(self, key: str, text: str = "say", timeout_s: float = TURN_S) -> None:
+    async def turn(self, key: str, text: str = "say", timeout_s: float = TURN_S, **how: Any) -> None:
         """One whole turn of ours. Errors: ReplyPending; AssertionError when it does not end well."""
-        reply = await self.client.ask(key, text, timeout_s=timeout_s)
+        reply = await self.client.ask(key, text, timeout_s=timeout_s, **how)
         assert reply.outcome == "answered", f"a turn ended as {reply.outcome}: {reply.text}"
 
 
@@ -76,23 +77,24 @@ class World:
 
     @asynccontextmanager
     async def sides(
-        self, *, ours: int = 1, floors: int = 1, clear: bool = True, **settings: str
+        self, *, ours: int = 1, floors: int = 1, role: str = "worker", **settings: str
     ) -> AsyncIterator[Sides]:
-        """Workers of both kinds while inside. `settings` are environment names without their prefix."""
+        """Workers of both kinds while inside. `role`: the command of ours. `settings` are environment names without
+        their prefix."""
         queue = f"q-{uuid.uuid4().hex[:8]}"
         given = await self.client_settings(queue)
         client = SessionClient(await connect(given), given, channel="bench")
         both = Sides(given, client, FloorClient(self.temporal, f"{queue}-floor"))
         async with AsyncExitStack() as stack:
             for _ in range(ours):
-                both.workers.append(await self.start_ours(queue, settings))
+                both.workers.append(await self.start_ours(queue, settings, role))
                 stack.push_async_callback(both.workers[-1].child.stop, 2.0)
             for _ in range(floors):
                 both.floor_workers.append(await self.start_floor(f"{queue}-floor"))
                 stack.push_async_callback(both.floor_workers[-1].child.stop, 2.0)
             yield both
 
-    async def start_ours(self, queue: str, settings: dict[str, str]) -> Worker:
+    async def start_ours(self, queue: str, settings: dict[str, str], role: str = "worker") -> Worker:
         environment = {
             "AGENT_SESSION_DATA_DIR": str(self.data_dir),
             "AGENT_SESSION_TASK_QUEUE": queue,
@@ -101,7 +103,7 @@ class World:
             "AGENT_SESSION_TOOLS__SHELL__SANDBOX": "none",
             HELD_FILE: str(self.folder / "held"),
         } | {f"AGENT_SESSION_{name}": value for name, value in settings.items()}
-        return await self._start([sys.executable, "-m", "agent_session", "worker"], OURS, " polls ", environment)
+        return await self._start([sys.executable, "-m", "agent_session", *role.split()], OURS, " polls ", environment)
 
     async def start_floor(self, queue: str) -> Worker:
         return await self._start([sys.executable, "-m", "bench.floor", self.address, queue], FLOOR, "ready", {})

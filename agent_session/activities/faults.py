@@ -116,7 +116,12 @@ def ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
+def lost_workers(faults: Faults) -> int:
+    """How many attempts of this work ended without a word."""
+    return activity.info().attempt - 1 - faults.raised
+
+
 def give_up_on_lost_workers(faults: Faults) -> bool:
     """Whether this work has taken its worker with it too often (a poisoned message must not wedge the
     queue, I6)."""
-    return activity.info().attempt - 1 - faults.raised >= LOST_WORKERS
+    return lost_workers(faults) >= LOST_WORKERS

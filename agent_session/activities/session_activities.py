@@ -6,6 +6,7 @@ into a failure without content.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,13 +14,23 @@ from typing import Any
 import orjson
 import structlog
 from temporalio import activity
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetStickyTaskQueueRequest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from agent_session.activities.answer_aside import answer_aside
 from agent_session.activities.attempt import Faults, Run, Runs, faults_so_far
 from agent_session.activities.execute_tool import run_call
-from agent_session.activities.faults import ForeignSession, WorkerLost, failure_of, give_up_on_lost_workers, retry_text
+from agent_session.activities.faults import (
+    ForeignSession,
+    WorkerLost,
+    failure_of,
+    give_up_on_lost_workers,
+    lost_workers,
+    retry_text,
+)
 from agent_session.activities.llm_chat import take_step
 from agent_session.activities.record_turn import close_turn
 from agent_session.domain.asides import AsideInput
@@ -61,7 +72,8 @@ class SessionActivities:
     def __init__(self, services: Services, client: Client) -> None:
         self._services = services
         self._options = options_of(services.settings)
-        self._runs = Runs(client)
+        self._client, self._runs = client, Runs(client)
+        self._asking = set[asyncio.Task[None]]()
 
     def all(self) -> list[Callable[..., Any]]:
         return [self.llm_chat, self.execute_tool, self.record_turn, self.answer_aside, self.spill, self.load_spilled]
@@ -151,12 +163,30 @@ class SessionActivities:
                     raise ForeignSession(f"workflow {info.workflow_id!r} asked for another session")
                 if give_up_on_lost_workers(faults):
                     raise WorkerLost(f"given up after {info.attempt - 1} attempts that lost their worker")
+                if lost_workers(faults):
+                    self._forget_worker(info)
                 with steps.under_way(info.activity_type, steps.name_of(info), info.scheduled_time.timestamp()):
                     return await self._runs.join(name, work, faults)
             except Exception as error:
                 failure = failure_of(error, faults, options)
                 self._tell_watchers(key, correlation, failure)
                 raise failure from None
+
+    def _forget_worker(self, info: activity.Info) -> None:
+        """The worker that had this step is gone, and it mostly had the session in memory, too: without this, the step's
+        result would wait for it (`worker.STICKY`) before another worker takes it up. Best effort, beside the step."""
+        wanted = ResetStickyTaskQueueRequest(
+            namespace=info.namespace,
+            execution=WorkflowExecution(workflow_id=info.workflow_id or "", run_id=info.workflow_run_id or ""),
+        )
+
+        async def ask() -> None:
+            with suppress(RPCError):
+                await self._client.workflow_service.reset_sticky_task_queue(wanted)
+
+        task = asyncio.create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def _tell_watchers(self, key: str, correlation: str, failure: ApplicationError) -> None:
         """What they saw of this attempt is void; the retry's answer is the one that counts."""
