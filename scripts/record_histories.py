@@ -10,11 +10,13 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from agent_session.client import SessionClient
 from agent_session.connection import connect
 from agent_session.domain.cards import code_of
 from agent_session.domain.ids import workflow_id
+from agent_session.ops.deploy.versions import Deployment
 from agent_session.ops.embedded import EmbeddedTemporal
 from agent_session.transcript.volume import Volume
 from tests.support import Service, settings_for
@@ -126,7 +128,53 @@ async def scheduled(service: Service) -> None:
         await service.temporal.execute_workflow(kind, argument, id=workflow_id(kind), task_queue=queue)
 
 
-SCENARIOS = (plain, tools, stops, approval, asides, flood, refused, failed, beats, scheduled)
+async def halfway(service: Service) -> None:
+    """A turn that goes on in the next run, twice: once its step is over, with messages and deliveries in hand."""
+    await service.client.send("halfway", "tools run sleep 1; run sleep 1", id="a", reply_address="file:out")
+    for number in (1, 2):
+        await service.until("halfway", lambda status: status.tools)
+        await service.client.send("halfway", f"remember {number}", id=str(number), reply_address="file:out")
+        await service.client.roll_over("halfway")
+        await service.until("halfway", lambda status, number=number: status.roll_overs >= number)
+        await service.client.send("halfway", "tools run sleep 1; run sleep 1", id=f"{number}-again")
+    await service.client.await_reply("halfway", "2-again")
+    await service.until("halfway", lambda status: not status.deliveries and status.state == "idle")
+
+
+async def aliases(service: Service) -> None:
+    """Another word for a command, in mid-turn."""
+    await service.client.send("aliases", "run echo x", id="a")
+    status = await service.until("aliases", lambda status: status.state == "waiting approval")
+    (call,) = service.client.waiting_calls("aliases", status)
+    await service.ask("aliases", f"/approve {code_of(call)}")
+    await service.client.await_reply("aliases", "a")
+
+
+async def versions(service: Service) -> None:
+    """A session that is pinned to a build, and moves as it rolls over."""
+    deployment = Deployment(service.temporal, "recorded", service.settings.task_queue)
+    await deployment.make_current("one", wait_s=30)
+    await service.ask("versions", "remember blue")
+    await service.client.roll_over("versions")
+    await service.until("versions", lambda status: status.roll_overs == 1)
+    await service.ask("versions", "what did I say?")
+
+
+SCENARIOS = (
+    plain,
+    tools,
+    stops,
+    approval,
+    asides,
+    flood,
+    refused,
+    failed,
+    beats,
+    scheduled,
+    halfway,
+    aliases,
+    versions,
+)
 KEYS = {failed: ("failed", "once"), scheduled: ("HeartbeatWorkflow", "ScheduledMessageWorkflow")}
 
 
@@ -137,8 +185,9 @@ async def main(folder: Path, names: list[str]) -> None:
         server = EmbeddedTemporal(None, Path(scratch) / "log")
         await server.start()
         for number, scenario in enumerate(chosen):
-            more = {"tools": {"ask": ["shell"]}} if scenario in (approval, asides) else {}
+            more: dict[str, Any] = {"tools": {"ask": ["shell"]}} if scenario in (approval, asides, aliases) else {}
             more |= {"heartbeat": {"daily_tokens": 40}} if scenario is beats else {}
+            more |= {"worker": {"deployment": "recorded", "build_id": "one"}} if scenario is versions else {}
             settings = settings_for(Path(scratch) / str(number), server.address, **more)
             Volume(settings.data_dir).create()
             service = Service(settings, await connect(settings))
