@@ -17,6 +17,7 @@ class SlackSettings(Part):
     owners: Names = ()  #: user ids that may also approve; their direct messages belong to the session `main`
     allowed_users: Names = ()  #: user ids that are answered, beside owners and people who were paired
     allowed_channels: Names = ()  #: channel ids in which mentions are answered
+    direct_threads: bool = True  #: a direct message is answered in its thread, where Slack streams and has its Stop
     routes: dict[str, str] = Field(default={})  #: place (`dm:U1`, `channel:C1`, `thread`) -> session key
 
     @field_validator("owners", "allowed_users")

@@ -36,7 +36,7 @@ class Place:
     """Where a message was said. `parts` are the source's own ids, never names that people give themselves."""
 
     channel: str  #: the channel's name, `slack`
-    kind: str  #: dm; group (several people, no threads); channel (outside a thread); thread
+    kind: str  #: dm; group (direct messages of several people); channel (outside a thread); thread
     parts: Mapping[str, str]  #: Slack: team, channel, thread (the first message's ts), user; those that are known
     owner: bool = False  #: whoever said it is an owner
 

@@ -5,11 +5,10 @@ effect (I10). Who decided is then written on the card.
 """
 
 import asyncio
-from typing import Any
+import time
 from weakref import WeakValueDictionary
 
 import structlog
-from slack_sdk.web.async_client import AsyncWebClient
 
 from agent_session.client import NoSuchSession, SessionClient
 from agent_session.domain.cards import code_of
@@ -17,7 +16,9 @@ from channels.slack.cards import Choice, choice_of, decided, still_asks
 from channels.slack.events import Json, mapping, mappings
 from channels.slack.inbound import SEND_S, Inbound
 from channels.slack.people import Person
+from channels.slack.posting_calls import calls_of
 
+MARK_S = 60.0  #: to write on a card who decided, however often Slack says not now
 LOOK_S = 1.5  #: to see whether the call still waits: Slack shows an error after 3 s
 
 log = structlog.get_logger("agent_session.slack")
@@ -28,7 +29,7 @@ class Buttons:
 
     def __init__(self, inbound: Inbound) -> None:
         self._inbound = inbound
-        self._web: AsyncWebClient = inbound.web
+        self._calls = calls_of(inbound.web)
         self._cards: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._marking: set[asyncio.Task[None]] = set()
 
@@ -85,17 +86,20 @@ class Buttons:
             try:
                 message = await self._card_now(payload)
                 if still_asks(message, choice):
-                    await self._web.chat_update(channel=channel, ts=ts, **decided(message, user, choice))
+                    words = decided(message, user, choice)
+                    await self._calls.do("chat_update", time.monotonic() + MARK_S, channel=channel, ts=ts, **words)
             except Exception as error:
                 log.warning("a card could not be marked", call=choice.call, error=str(error)[:200])
 
     async def _card_now(self, payload: Json) -> Json:
         """Another of its calls may have been decided since it was shown to who pressed."""
         channel, ts, thread = _where(payload)
-        found: Any = await self._web.conversations_replies(
-            channel=channel, ts=thread or ts, oldest=ts, latest=ts, inclusive=True, limit=2
+        only = {"oldest": ts, "latest": ts, "inclusive": True, "limit": 2}
+        deadline = time.monotonic() + MARK_S
+        found = await self._calls.do("conversations_replies", deadline, channel=channel, ts=thread or ts, **only)
+        return next(
+            (one for one in mappings(found.get("messages")) if one.get("ts") == ts), mapping(payload.get("message"))
         )
-        return next((one for one in found["messages"] if one["ts"] == ts), mapping(payload.get("message")))
 
     async def _tell(self, user: str, payload: Json, text: str) -> None:
         channel, _, thread = _where(payload)

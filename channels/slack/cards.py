@@ -19,6 +19,7 @@ ONCE_ACTION, ALWAYS_ACTION, DENY_ACTION = "agent_session_allow", "agent_session_
 ACTIONS = (ONCE_ACTION, ALWAYS_ACTION, DENY_ACTION)
 VALUE_CHARS = 2_000  #: Slack's limit
 CALLS = 12  #: on one card: Slack takes 50 blocks
+BLOCKS_CHARS = 10_000  #: of one card as JSON: Slack's limit for all blocks of a message is not documented, some 13,000
 NAME_CHARS, WHY_CHARS, TEXT_CHARS = 80, 300, 2_900
 _OF_STEP = re.compile(r"(?P<step>t-[0-9a-f]{16}-\d+)-(?:card|(?P<index>\d+)-(?P<digest>[0-9a-f]{8}))\Z")
 _USER = re.compile(r"[UW][A-Z0-9]{1,30}\Z")
@@ -51,15 +52,40 @@ def card_blocks(calls: Sequence[Mapping[str, str]], session: str) -> list[Block]
     """The card for calls as `SessionClient.waiting_calls` gives them; at least one."""
     head = "This waits for a decision:" if len(calls) == 1 else f"These {len(calls)} calls wait for a decision:"
     blocks: list[Block] = [_section(f"*{head}*  session `{_word(session)}`")]
-    room = SPOKEN_CHARS
+    words, room, there = SPOKEN_CHARS, BLOCKS_CHARS, 0
     for call in calls[:CALLS]:
         shown = len(card(call))
-        blocks += _call_blocks(call, session, whole=shown <= room)
-        room -= shown if shown <= room else 0
-    if len(calls) > CALLS:
-        more = f"and {len(calls) - CALLS} more: `agent-session approvals list {_word(session)}`"
-        blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": more}]})
+        made = _call_blocks(call, session, whole=shown <= words)
+        if shown <= words and _size(made) > room:
+            made, shown = _call_blocks(call, session, whole=False), words + 1
+        if there and _size(made) > room:
+            break
+        blocks += made
+        words -= shown if shown <= words else 0
+        room -= _size(made)
+        there += 1
+    if len(calls) > there:
+        blocks.append(_context(f"and {len(calls) - there} more: {_list_of(session)}"))
     return blocks
+
+
+def note(owners: Sequence[str], session: str) -> Block:
+    """Who may decide, for a card whose reader may not. `owners`: Slack user ids."""
+    named = ", ".join(f"<@{owner}>" for owner in owners if _USER.match(owner))
+    who = f"{named} may decide on this, here or with" if named else "Nobody may decide on this in Slack; on its host:"
+    return _context(f"{who} {_list_of(session)}")
+
+
+def _size(blocks: Sequence[Block]) -> int:
+    return len(json.dumps(blocks, ensure_ascii=False))
+
+
+def _context(text: str) -> Block:
+    return {"type": "context", "elements": [{"type": "mrkdwn", "text": text}]}
+
+
+def _list_of(session: str) -> str:
+    return f"`agent-session approvals list {_word(session)}`"
 
 
 def _call_blocks(call: Mapping[str, str], session: str, *, whole: bool) -> list[Block]:
@@ -68,7 +94,7 @@ def _call_blocks(call: Mapping[str, str], session: str, *, whole: bool) -> list[
     if why:
         what += f"\nasks because {escape(why)}"
     if not whole:
-        what += f"\ntoo long to be shown here: `agent-session approvals list {_word(session)}`"
+        what += f"\ntoo long to be shown here: {_list_of(session)}"
     blocks = [_section(what)]
     if whole and (lines := "\n".join(argument_lines(call.get("args", "")))):
         said = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": lines}]}
@@ -142,7 +168,7 @@ def decided(card_message: Mapping[str, Any], who: str, choice: Choice) -> dict[s
     words = f"🚫 *Denied* by {name}" if choice.decision == DENY else f"✅ *Allowed once* by {name}"
     if choice.decision == ALLOW and choice.pattern:
         words = f"✅ *Allowed for this session* by {name}: `{_word(choice.pattern)}`"
-    said: Block = {"type": "context", "elements": [{"type": "mrkdwn", "text": words[:TEXT_CHARS]}]}
+    said = _context(words[:TEXT_CHARS])
     mine = block_id(choice.call, choice.digest)
     blocks = cast(list[Block], card_message.get("blocks") or [])
     kept = [said if block.get("block_id") == mine and block.get("type") == "actions" else block for block in blocks]

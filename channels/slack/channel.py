@@ -95,7 +95,7 @@ class SlackChannel:
         from channels.slack import configured
         from channels.slack.probe import probe
 
-        return configured(self._settings) or await probe(self._web_client(), self._settings.slack)
+        return configured(self._settings) or await probe(self._web_client(), self._settings.slack, self._volume)
 
     def _web_client(self) -> "AsyncWebClient":
         from channels.slack.web import web_client

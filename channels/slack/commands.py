@@ -1,7 +1,7 @@
 """`/agent status`, `/agent stop` …: the session's own slash commands, by Slack's.
 
-Slack does not say in which thread somebody typed one, so in a channel the command is for the session of the channel,
-if it has one. The session answers where it was asked, also while a turn runs; what is said here at once is seen
+Slack takes no slash command in a thread, so in a channel the command is for the session of the channel, if it has
+one. The session answers where it was asked, also while a turn runs; what is said here at once is seen
 by that person only.
 """
 
@@ -22,7 +22,7 @@ async def take_command(inbound: Inbound, payload: Json) -> Json | None:
     """Returns what is shown to the person alone, if anything. Errors: any; then it was not accepted."""
     user, channel = str(payload.get("user_id") or ""), str(payload.get("channel_id") or "")
     person = await inbound.people.person(user)
-    if person is None or not inbound.is_heard(channel):
+    if person is None or not inbound.where.is_heard(channel):
         return None  # as everywhere: silence
     word, _, rest = plain(str(payload.get("text") or ""), {}).strip().lstrip("/").partition(" ")
     word = ALIASES.get(word, word) or HELP
@@ -31,7 +31,7 @@ async def take_command(inbound: Inbound, payload: Json) -> Json | None:
         return _words("\n".join([*problem, *(f"`/agent {name}`  {what}" for name, what in COMMANDS.items()), HINT]))
     direct = channel.startswith("D")
     place = SlackPlace(inbound.me.team, await inbound.people.direct(user) if direct else channel)
-    key = inbound.session_of(place.channel, user, "", owner=person.owner)
+    key = await inbound.where.session_of(place.channel, user, "", owner=person.owner)
     how: dict[str, Any] = {"reply_address": place.address, "start": direct, "timeout_s": SEND_S}
     sent = f"{inbound.me.team}/command/{payload.get('trigger_id')}"
     try:

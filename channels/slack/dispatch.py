@@ -2,11 +2,10 @@
 
 from channels.slack.buttons import Buttons
 from channels.slack.commands import take_command
-from channels.slack.events import Json, mapping, mappings
+from channels.slack.events import GONE, Json, mapping, mappings
 from channels.slack.inbound import Inbound, log
 
 EVENTS, COMMANDS, INTERACTIVE = "events_api", "slash_commands", "interactive"
-GONE = ("tokens_revoked", "app_uninstalled")
 
 
 class Dispatch:

@@ -9,25 +9,28 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
 import structlog
+from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
-from agent_session.client import SessionClient
+from agent_session.client import NoSuchSession, SessionClient
 from agent_session.client_types import NoSuchMessage, ReplyPending
+from agent_session.domain.commands import STOP
 from agent_session.domain.messages import COLLECT, STEER, Attachment, InboundMessage
 from agent_session.settings import Settings
 from agent_session.waiting import Waiter
-from channels.routing import Place, Routes
-from channels.slack import pairing
-from channels.slack.events import Deleted, Edited, Json, Said, read
+from channels.slack import heard, pairing
+from channels.slack.events import Deleted, Edited, Json, Said, Stopped, files_of, mappings, read
 from channels.slack.files import Files, NoFile, SharedFile
 from channels.slack.markup import mentioned, plain, without_own_name
 from channels.slack.people import People, Person
 from channels.slack.places import NAME, SlackPlace
-from channels.slack.web import Me
+from channels.slack.web import PASSING, Me, error_of
+from channels.slack.whereabouts import Whereabouts, joins
 
 REMEMBERED = 2_000  #: messages that were accepted here, so that Slack's second copy costs nothing
 CLIENTS_KEPT = 200
@@ -53,18 +56,26 @@ class Inbound:
         self.people = People(web, client.volume, self.settings.slack, me)
         self.volume = client.volume
         self._client = client
-        self._routes = Routes(self.settings.slack.routes)
+        self.where = Whereabouts(web, self.settings.slack, me)
         self._files = Files(web, self.settings.slack)
         self._waiter = Waiter(client.temporal, client.volume)
         self._clients: OrderedDict[str, SessionClient] = OrderedDict()
         self._accepted: OrderedDict[str, None] = OrderedDict()
         self._kept: set[asyncio.Task[None]] = set()
         self._order: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        if me.lacking:
+            log.error("Slack has not granted all that is needed", reason=me.lacking)
 
     async def take(self, event: Json, attempt: int = 0) -> None:
         """One event; `attempt` counts Slack's retries. Errors: any; then it was not accepted."""
+        if heard.is_test(event, self.me.user):
+            await asyncio.to_thread(heard.note, self.volume, str(event.get("ts") or ""))
+            return
         found = read(event)
         if found is None:
+            return
+        if isinstance(found, Stopped):
+            await self._hear_stop(found)  # at once, whatever is being taken in
             return
         try:
             await self._in_order(found, attempt)
@@ -103,14 +114,7 @@ class Inbound:
                 log.warning("still not accepted; trying on", channel=_of(found).channel, error=type(error).__name__)
         log.error("a message is lost: it could not be handed over for an hour", channel=_of(found).channel)
 
-    # --- where, and who ---
-
-    def session_of(self, channel: str, user: str, thread: str, *, owner: bool) -> str:
-        """The session that a place belongs to (docs/channels.md)."""
-        direct = channel.startswith("D")
-        parts = {"team": self.me.team, "channel": channel, "user": user, "thread": thread}
-        kind = "dm" if direct else "thread" if thread else "channel"
-        return self._routes.session_of(Place(channel=NAME, kind=kind, parts=parts, owner=owner))
+    # --- who ---
 
     def client_of(self, person: Person) -> SessionClient:
         """The client that speaks for a person: their principal and their grants."""
@@ -125,20 +129,6 @@ class Inbound:
         self._clients[person.principal] = found
         return found
 
-    def is_heard(self, channel: str) -> bool:
-        return channel.startswith("D") or channel in self.settings.slack.allowed_channels
-
-    def _is_meant(self, said: Said) -> bool:
-        """In a channel only what mentions the app, in threads too."""
-        return said.is_direct or (self.is_heard(said.channel) and self.me.user in mentioned(said.text))
-
-    def _place(self, said: Said) -> SlackPlace:
-        thread = said.thread or ("" if said.is_direct else said.ts)
-        return SlackPlace(self.me.team, said.channel, thread)
-
-    def _session(self, said: Said, person: Person) -> str:
-        return self.session_of(said.channel, said.user, self._place(said).thread, owner=person.owner)
-
     # --- what ---
 
     async def _hear(self, said: Said, attempt: int, *, note: str = "") -> None:
@@ -147,23 +137,23 @@ class Inbound:
             if said.is_direct:
                 await self._offer_pairing(said)
             return
-        if self._is_meant(said):
+        if self.where.is_meant(said):
             await self._send(said, person, attempt, note=note)
 
     async def _hear_edit(self, edit: Edited, attempt: int) -> None:
         """An edit is a message of its own that says so. One that makes it a message for the app is that message."""
         if edit.is_late:
             return
-        was_meant = self._is_meant(edit.before)
+        was_meant = self.where.is_meant(edit.before)
         await self._hear(edit.now, attempt, note="(edited) " if was_meant else "")
 
     async def _hear_deletion(self, deletion: Deleted) -> None:
         """Said to the session while the message still waits or is worked on; afterwards there is nothing to stop."""
         said = deletion.said
         person = await self.people.person(said.user)
-        if person is None or not self._is_meant(said):
+        if person is None or not self.where.is_meant(said):
             return
-        client, key = self.client_of(person), self._session(said, person)
+        client, key = self.client_of(person), await self.where.session(said, person)
         scoped = InboundMessage(id=self._id(said), channel=NAME, principal=person.principal).scoped
         try:
             await client.await_reply_to(key, scoped, timeout_s=PENDING_S)
@@ -175,8 +165,22 @@ class Inbound:
         words = await self._words(said)
         quoted = words if len(words) <= QUOTE_CHARS else f"{words[:QUOTE_CHARS]}…"
         text = f"(deleted) I have deleted my message “{quoted}”: disregard it."
-        place = self._place(said).address
+        place = (await self.where.place(said, adds=joins(words))).address
         await client.send(key, text, id=f"{self._id(said)}/deleted", mode=STEER, reply_address=place, timeout_s=SEND_S)
+
+    async def _hear_stop(self, stop: Stopped) -> None:
+        """Slack's own Stop is `/stop`, said in that thread."""
+        person = await self.people.person(stop.user)
+        if person is None or not self.where.is_heard(stop.channel):
+            return
+        key = await self.where.session_of(stop.channel, stop.user, stop.thread, owner=person.owner)
+        place = SlackPlace(self.me.team, stop.channel, stop.thread).address
+        name = f"{self.me.team}/stop/{stop.channel}/{stop.ts}"
+        how: dict[str, Any] = {"id": name, "reply_address": place, "start": False, "timeout_s": SEND_S}
+        try:
+            await self.client_of(person).send(key, f"/{STOP}", sender=await self.people.name(stop.user), **how)
+        except NoSuchSession:
+            log.info("there is no session to stop", session=key)
 
     def _id(self, said: Said, note: str = "") -> str:
         plain_id = f"{self.me.team}/{said.channel}/{said.ts}"
@@ -186,13 +190,14 @@ class Inbound:
         name = self._id(said, note)
         if name in self._accepted:
             return
-        key, client, words = self._session(said, person), self.client_of(person), await self._words(said)
+        said = await self._whole(said, attempt)
+        key, client, words = await self.where.session(said, person), self.client_of(person), await self._words(said)
         mode = COLLECT
-        if words.startswith("!") and words[1:].strip() and not note:
+        place = await self.where.place(said, adds=joins(words))
+        if joins(words) and not note:
             words, mode = words[1:].lstrip(), STEER
         attached, missing = await self._attached(client, key, said, attempt) if not note else ([], [])
         text = "\n".join(part for part in (f"{note}{words}", *missing) if part)
-        place = self._place(said)
         how: dict[str, Any] = {"id": name, "mode": mode, "reply_address": place.address}
         try:
             receipt = await client.send(
@@ -211,6 +216,29 @@ class Inbound:
         self._accepted[name] = None
         while len(self._accepted) > REMEMBERED:
             self._accepted.popitem(last=False)
+
+    async def _whole(self, said: Said, attempt: int) -> Said:
+        """A mention with its files: Slack leaves them out of `app_mention`, and the `message` that has them may come
+        later, or never. Errors: those that may pass."""
+        if not said.bare:
+            return said
+        try:
+            answer: Any = await self.web.conversations_replies(
+                channel=said.channel,
+                ts=said.thread or said.ts,
+                oldest=said.ts,
+                latest=said.ts,
+                inclusive=True,
+                limit=2,
+            )
+        except SlackApiError as error:
+            if error_of(error) in PASSING:
+                raise
+            return said  # without the right to read there, words are all there is
+        found = next((one for one in mappings(answer["messages"]) if one.get("ts") == said.ts), None)
+        if found is None and not attempt:
+            raise LookupError("Slack does not show the message yet")
+        return replace(said, files=files_of(found or {}), bare=False)
 
     async def _words(self, said: Said) -> str:
         text = without_own_name(said.text, self.me.user)
@@ -250,7 +278,8 @@ class Inbound:
             f"I do not know you yet. Your pairing code is `{code}`, good for an hour. "
             f"Whoever runs me lets you in with: agent-session channels pair approve {code}"
         )
-        thread: dict[str, Any] = {"thread_ts": said.thread} if said.thread else {}
+        place = await self.where.place(said)
+        thread: dict[str, Any] = {"thread_ts": place.thread} if place.thread else {}
         await self.web.chat_postMessage(
             channel=said.channel, text=words, unfurl_links=False, unfurl_media=False, **thread
         )

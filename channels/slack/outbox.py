@@ -60,6 +60,7 @@ class Progress:
     posted: dict[int, str] = field(default_factory=dict[int, str])  #: part -> ts
     #: part that may be there -> when it was first tried, and last
     trying: dict[int, tuple[float, float]] = field(default_factory=dict[int, tuple[float, float]])
+    in_words: bool = False  #: Slack took no blocks: what was to be a card is posted as words
     of: int = 0  #: how many parts there are to be, as the last attempt had it
     shown: Shown | None = None
     finishing: bool = False  #: the final words are on their way: nobody streams any more
@@ -89,6 +90,8 @@ class Progress:
                 self.trying.pop(part, None)
             case {"do": "show", "by": str(by), "how": str(how), "at": float(at), "begun": str(begun)}:
                 self.shown = Shown(by, how, at, begun)
+            case {"not": "blocks"}:
+                self.in_words = True
             case {"not": "show"}:
                 self.shown = None
             case {"do": "begin", "at": float(at)}:

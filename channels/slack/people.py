@@ -1,8 +1,8 @@
 """Who somebody is in Slack, and what they may do here. Authority is the id that Slack authenticated, never a
 name (I10).
 
-Owners may run commands and decide on tool calls; people who are allowed or were paired are answered, and
-nothing else. Anybody else is a stranger.
+Owners may use the shell and decide on tool calls; people who are allowed or were paired are answered, and may say
+the session's commands that need no grant (/status, /stop, /new, /model, /queue). Anybody else is a stranger.
 """
 
 import asyncio
@@ -25,7 +25,8 @@ from channels.slack.web import Me, error_of
 NAME_S = 3_600.0  #: how long a name is remembered
 NAMES_KEPT = 5_000
 NAME_CHARS = 80
-UNKNOWN = ("user_not_found", "user_not_visible", "users_not_found")
+#: without the scope users:read nobody has a name, which is no reason to answer nobody
+UNKNOWN = ("user_not_found", "user_not_visible", "users_not_found", "missing_scope")
 
 
 @dataclass(frozen=True)

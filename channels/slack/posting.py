@@ -2,38 +2,43 @@
 
 Before a message is posted the journal says so, synced; each message carries the reply's id and the part's number as
 Slack metadata. An attempt that finds a post begun and not recorded looks it up in Slack, and posts only what is not
-there. An answer that is being shown while it is written is finished, not posted again.
+there. An answer that is being shown while it is written is finished where it stands, as long as people see it become
+the reply: where other words of ours stand below it by now, or it is old, it is taken away and posted anew.
 """
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any, cast
 
+import structlog
 from slack_sdk.web.async_client import AsyncWebClient
 
-from agent_session.client import NoSuchSession, SessionClient
+from agent_session.client import SessionClient
 from agent_session.domain.outbound import CARD, Outbound
 from agent_session.settings_channels import SlackSettings
 from agent_session.transcript.volume import Volume
-from channels.slack.cards import calls_of_card, card_blocks
 from channels.slack.mrkdwn import escape
 from channels.slack.outbox import NATIVE, Journal, Outbox, Shown, digest
 from channels.slack.places import SlackPlace
-from channels.slack.posting_calls import Calls, Never, NotDone, Unsure
+from channels.slack.posting_calls import Limited, Never, NotDone, Unreached, Unsure, calls_of
+from channels.slack.posting_cards import OF_BLOCKS, Cards, NotKnown
 from channels.slack.posting_files import Sharing
 from channels.slack.posting_lookup import Lookup
-from channels.slack.posting_parts import Part, card_part, parts_of
+from channels.slack.posting_parts import Part, parts_of
 from channels.slack.streaming_text import is_begun_with, streamed
 
 EVENT_TYPE = "agent_session_reply"
 ATTEMPT_S = 11.0  #: below the time-out of the activity that posts, `operations.deliver_timeout_s`
 LOCK_S = 7.0  #: as long as another attempt may need for the call that it is in
 SETTLE_S = 2.0  #: a post may still be under way to Slack that long after it was begun
-CARD_PATIENCE_S = 30.0  #: how long a card waits for the session to say which calls wait
+OLD_S = 60.0  #: after that an answer that is shown is posted anew: an edit notifies nobody
 #: what was shown cannot become the reply: it is posted anew
 GONE = ("message_not_found", "cant_update_message", "edit_window_closed", "message_not_owned_by_app", "msg_too_long")
 #: how it is posted, always: nothing is unfurled, no name becomes a mention
 QUIET: dict[str, Any] = {"unfurl_links": False, "unfurl_media": False, "link_names": False, "parse": "none"}
+
+log = structlog.get_logger("agent_session.slack")
 
 
 class Poster:
@@ -49,9 +54,9 @@ class Poster:
         settle_s: float = SETTLE_S,
     ) -> None:
         check_host(web, settings)
-        self.calls = Calls(web)
+        self.calls = calls_of(web)
         self.outbox = Outbox(volume)
-        self.client = client  #: tells which calls wait; without it cards have no buttons
+        self._cards = Cards(self.calls, client, settings)  #: without a client they have no buttons
         self._lookup = Lookup(self.calls, settle_s)
         self._sharing = Sharing(self.calls, self._lookup, volume, settings.api_url)
 
@@ -62,8 +67,10 @@ class Poster:
     async def post(self, out: Outbound) -> None:
         """Post the reply, what is missing of it, within 12 s. Errors: ValueError for a place that can never be
         posted to; any other means: call again, in the same words."""
+        await self._post(out, time.monotonic() + ATTEMPT_S)
+
+    async def _post(self, out: Outbound, deadline: float, *, copy: bool = False) -> None:
         place = SlackPlace.parse(out.place)
-        deadline = time.monotonic() + ATTEMPT_S
         async with self.outbox.held(journal_of(out.session, out.place, out.reply), LOCK_S) as journal:
             if journal.progress.done:
                 return
@@ -71,12 +78,16 @@ class Poster:
                 await journal.add(do="begin", at=time.time())
             if journal.progress.shown is not None and not journal.progress.finishing:
                 await journal.add(do="finish")
-            parts = await self._parts(out, journal)
-            for number, part in enumerate(parts, 1):
-                if number not in journal.progress.posted:
-                    await self._part(out, place, journal, (number, len(parts)), part, deadline)
-                if 0 < journal.progress.of <= number:
-                    break  # an attempt before had less to say: a card, whose call is decided by now
+            try:
+                parts = await self._all_parts(out, place, journal, deadline, copy=copy)
+            except Never as refusal:
+                if out.kind != CARD or journal.progress.in_words or refusal.code not in OF_BLOCKS:
+                    raise
+                log.warning("Slack refuses a card: it is posted as words", reply=out.reply, reason=refusal.code)
+                await journal.add(**{"not": "blocks"})
+                parts = await self._all_parts(out, place, journal, deadline, copy=copy)
+            if out.kind == CARD and not copy:
+                await self._tell_owner(out, place, deadline)
             if out.files:
                 notes = await self._sharing.share(out, place, journal, deadline)
                 number = len(parts) + 1
@@ -84,27 +95,29 @@ class Poster:
                     await self._part(out, place, journal, (number, number), Part(text=escape(notes)), deadline)
             await journal.add(do="done")
 
-    async def _parts(self, out: Outbound, journal: Journal) -> list[Part]:
-        if out.kind != CARD:
-            return await asyncio.to_thread(parts_of, out)
-        if 1 in journal.progress.posted and journal.progress.of == 1:
-            return []
-        blocks = await self._card(out, journal)
-        return [card_part(out, blocks)] if blocks else parts_of(out)
+    async def _all_parts(
+        self, out: Outbound, place: SlackPlace, journal: Journal, deadline: float, *, copy: bool
+    ) -> list[Part]:
+        """The words, or the card; returns what they are."""
+        card = out.kind == CARD
+        parts = await (self._cards.parts(out, journal, copy=copy) if card else asyncio.to_thread(parts_of, out))
+        for number, part in enumerate(parts, 1):
+            if number not in journal.progress.posted:
+                await self._part(out, place, journal, (number, len(parts)), part, deadline)
+            if 0 < journal.progress.of <= number:
+                break  # an attempt before had less to say: a card, whose call is decided by now
+        return parts
 
-    async def _card(self, out: Outbound, journal: Journal) -> list[dict[str, Any]]:
-        """Empty when nothing of it waits any more: then the words are posted, without buttons."""
-        if self.client is None:
-            return []
+    async def _tell_owner(self, out: Outbound, place: SlackPlace, deadline: float) -> None:
+        """A card that nobody who reads it there may decide goes to an owner, too. The place's own card stands."""
         try:
-            status = await self.client.status(out.session)
-        except NoSuchSession:
-            return []
-        if status.answered_by == "server" and time.time() - journal.progress.first_at < CARD_PATIENCE_S:
-            raise NotDone("card", "no worker says which calls wait")
-        waiting = await asyncio.to_thread(self.client.waiting_calls, out.session, status)
-        calls = calls_of_card(waiting, out.reply)
-        return card_blocks(calls, out.session) if calls else []
+            copy = await self._cards.copy(out, place, deadline)
+            if copy is not None:
+                await self._post(copy, deadline, copy=True)
+        except (Never, NotDone) as refusal:
+            if isinstance(refusal, Limited | Unreached | NotKnown):
+                raise
+            log.error("no owner could be told of a card", session=out.session, reply=out.reply, reason=str(refusal))
 
     async def _part(
         self, out: Outbound, place: SlackPlace, journal: Journal, which: tuple[int, int], part: Part, deadline: float
@@ -115,7 +128,7 @@ class Poster:
         metadata = metadata_of(out.session, out.reply, number)
         shown = journal.progress.shown if number == 1 else None
         ts = await self._shown_at(place, journal, shown, metadata, deadline) if shown is not None else ""
-        if shown is not None and ts and await self._finish(place, shown, ts, part, metadata, deadline):
+        if shown is not None and ts and await self._became(place, shown, ts, part, metadata, deadline):
             await journal.add(did="post", part=number, ts=ts)
             return
         if number in journal.progress.trying:
@@ -138,6 +151,25 @@ class Poster:
             raise
         await journal.add(did="post", part=number, ts=str(posted["ts"]))
 
+    async def _became(
+        self, place: SlackPlace, shown: Shown, ts: str, part: Part, metadata: dict[str, Any], deadline: float
+    ) -> bool:
+        """Whether the message that shows the answer is now the reply itself; where it is not, it has gone."""
+        if await self._is_missed(place, shown, ts, deadline) and await self._remove(place, shown, ts, deadline):
+            return False
+        return await self._finish(place, shown, ts, part, metadata, deadline)
+
+    async def _is_missed(self, place: SlackPlace, shown: Shown, ts: str, deadline: float) -> bool:
+        """Whether people would not see it become the reply. Once true it stays so, as far as it matters: what was
+        taken away is found gone."""
+        if time.time() - shown.at > OLD_S:
+            return True
+        try:
+            me = await self.calls.me(deadline)
+            return await self._lookup.is_followed(place, ts, lambda one: is_of(one, me), deadline)
+        except (NotDone, Never, Unsure):
+            return True  # unknown: posted anew the order is right in any case
+
     async def _finish(
         self, place: SlackPlace, shown: Shown, ts: str, part: Part, metadata: dict[str, Any], deadline: float
     ) -> bool:
@@ -150,12 +182,13 @@ class Poster:
             await self.calls.do("chat_update", deadline, **where, **new)
         except (NotDone, Never) as refusal:
             if refusal.code == "block_mismatch":  # what was streamed stays what Slack calls rich text
-                await self.calls.do("chat_update", deadline, **where, markdown_text=part.markdown, metadata=metadata)
+                words = streamed(part.markdown)
+                await self.calls.do("chat_update", deadline, **where, markdown_text=words, metadata=metadata)
                 return True
             if refusal.code not in GONE:
                 raise
             if refusal.code != "message_not_found":
-                await self._remove(where, deadline)
+                await self._remove(place, shown, ts, deadline)  # else it stays as it is, above the reply
             return False
         return True
 
@@ -172,11 +205,19 @@ class Poster:
             return False  # Slack ends streams by itself, or an attempt before did; an open one refuses the edit
         return bool(begun)
 
-    async def _remove(self, where: dict[str, Any], deadline: float) -> None:
+    async def _remove(self, place: SlackPlace, shown: Shown, ts: str, deadline: float) -> bool:
+        """False: Slack does not let us. Errors: those of `Calls.do` that another attempt may mend."""
+        where = {"channel": place.channel, "ts": ts}
+        if shown.how == NATIVE:
+            with suppress(NotDone, Never):  # it has ended already
+                await self.calls.do("chat_stopStream", deadline, **where)
         try:
             await self.calls.do("chat_delete", deadline, **where)
-        except (NotDone, Unsure, Never):
-            return  # it stays as it is, above the reply
+        except (Limited, Unreached):
+            raise
+        except (NotDone, Never) as refusal:
+            return refusal.code == "message_not_found"  # an attempt before has done it, or a person
+        return True
 
     async def _shown_at(
         self, place: SlackPlace, journal: Journal, shown: Shown, metadata: dict[str, Any], deadline: float
@@ -191,9 +232,8 @@ class Poster:
         def is_it(message: dict[str, Any]) -> bool:
             if has(message, metadata):
                 return True
-            mine = message.get("user") == me[0] or (me[1] and message.get("bot_id") == me[1])
             begins = is_begun_with(str(message.get("text", "")), shown.begun)
-            return bool(shown.how == NATIVE and mine and not message.get("metadata") and begins)
+            return shown.how == NATIVE and is_of(message, me) and not message.get("metadata") and begins
 
         found = await self._lookup.find(place, shown.at, is_it, deadline)
         await journal.add(**({"did": "show", "ts": found} if found else {"not": "show"}))
@@ -220,6 +260,11 @@ def metadata_of(session: str, reply: str, part: int) -> dict[str, Any]:
     """What each message carries. Other apps of the workspace can read it: it names no session."""
     payload = {"reply": reply, "part": part, "session": digest(session)[:16]}
     return {"event_type": EVENT_TYPE, "event_payload": payload}
+
+
+def is_of(message: dict[str, Any], me: tuple[str, str]) -> bool:
+    """Whether the app said it; `me` as `Calls.me` gives it."""
+    return message.get("user") == me[0] or bool(me[1] and message.get("bot_id") == me[1])
 
 
 def has(message: dict[str, Any], metadata: dict[str, Any]) -> bool:

@@ -1,12 +1,16 @@
 """Calls of Slack's Web API for posting, with a bound on time and a clear answer to one question: may it have
 happened?
 
-The SDK's own retries are off here: after a lost connection they would post again.
+The SDK's own retries are off here: after a lost connection they would post again. Slack's limits are per method and
+workspace, a post's per conversation, too: all of a process goes through one `Calls`, and what is only decorative keeps
+to a pace and gives way.
 """
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackRequestError
@@ -15,6 +19,10 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 CALL_S = 6.0  #: one call, at most
 DEFAULT_PAUSE_S = 1.0  #: for a 429 that does not say
+#: decorative calls a minute, of one process, all conversations together; Slack takes 50, 100 and 20 a workspace
+PACES = {"chat_update": 40.0, "chat_appendStream": 80.0, "chat_startStream": 15.0}
+BURST = 10  #: of them at once, after a quiet time
+PER_CHANNEL = ("chat_postMessage",)  #: methods whose limit is one of each conversation
 #: no later attempt can succeed: the place is not there, or not for the app
 NEVER = frozenset(
     ("channel_not_found", "is_archived", "not_in_channel", "is_inactive", "cannot_reply_to_message", "no_permission",
@@ -61,7 +69,9 @@ class Calls:
 
     def __init__(self, web: AsyncWebClient) -> None:
         self._web = without_retries(web)
-        self._not_before: dict[tuple[str, str], float] = {}  #: method and channel, monotonic
+        self._not_before: dict[str, float] = {}  #: what a limit is on -> monotonic
+        self._waiting: Counter[str] = Counter()  #: what a limit is on -> calls that wait for its end
+        self._paces = {method: Pace(per_minute) for method, per_minute in PACES.items()}
         self._me: tuple[str, str] | None = None
 
     @property
@@ -72,20 +82,44 @@ class Calls:
     async def do(self, method: str, deadline: float, /, **given: Any) -> dict[str, Any]:
         """Call a method (`chat_postMessage` …) before `deadline` (monotonic); waits for a 429 when that leaves
         time. Errors: Never, NotDone (Limited, Unreached), Unsure."""
-        limit = (method, str(given.get("channel", "")))
+        limit = _limit_of(method, given)
+        if method in self._paces:
+            self._paces[method].take()  # what is decorative comes later for it
         while True:
             await self._wait(method, limit, deadline)
             try:
-                async with asyncio.timeout(min(CALL_S, deadline - time.monotonic())):
-                    answer: AsyncSlackResponse = await getattr(self._web, method)(**given)
-                return cast(dict[str, Any], answer.data)
+                return await self._call(method, deadline, given)
             except SlackApiError as error:
-                pause = self._refused(method, error)
-                self._not_before[limit] = time.monotonic() + pause
-            except aiohttp.ClientConnectorError:
-                raise Unreached(method, "Slack cannot be reached") from None
-            except (TimeoutError, OSError, aiohttp.ClientError, SlackRequestError) as error:
-                raise Unsure(f"no answer from Slack to {method}: {type(error).__name__}") from None
+                self._not_before[limit] = time.monotonic() + self._refused(method, error)
+
+    async def slot(self, method: str) -> None:
+        """Wait for the turn of a decorative call of that method."""
+        await asyncio.sleep(self._paces[method].take())
+
+    async def perhaps(self, method: str, deadline: float, /, **given: Any) -> dict[str, Any]:
+        """As `do`, for what is only decorative: waits for no 429, and gives way to calls that do. Errors: those of
+        `do`."""
+        limit = _limit_of(method, given)
+        if self._waiting[limit] or self._not_before.get(limit, 0.0) > time.monotonic():
+            raise Limited(method, "ratelimited, and others go first")
+        try:
+            return await self._call(method, deadline, given)
+        except SlackApiError as error:
+            self._not_before[limit] = time.monotonic() + self._refused(method, error)
+            raise Limited(method, "ratelimited") from None
+
+    async def _call(self, method: str, deadline: float, given: dict[str, Any]) -> dict[str, Any]:
+        """Errors: SlackApiError, Unreached, Unsure."""
+        try:
+            async with asyncio.timeout(min(CALL_S, deadline - time.monotonic())):
+                answer: AsyncSlackResponse = await getattr(self._web, method)(**given)
+            return cast(dict[str, Any], answer.data)
+        except SlackApiError:
+            raise
+        except aiohttp.ClientConnectorError:
+            raise Unreached(method, "Slack cannot be reached") from None
+        except (TimeoutError, OSError, aiohttp.ClientError, SlackRequestError) as error:
+            raise Unsure(f"no answer from Slack to {method}: {type(error).__name__}") from None
 
     async def me(self, deadline: float) -> tuple[str, str]:
         """The app's own user id and bot id."""
@@ -94,7 +128,7 @@ class Calls:
             self._me = str(found.get("user_id", "")), str(found.get("bot_id", ""))
         return self._me
 
-    async def _wait(self, method: str, limit: tuple[str, str], deadline: float) -> None:
+    async def _wait(self, method: str, limit: str, deadline: float) -> None:
         pause = self._not_before.get(limit, 0.0) - time.monotonic()
         if pause <= 0:
             self._not_before.pop(limit, None)
@@ -103,7 +137,11 @@ class Calls:
             return
         if time.monotonic() + pause >= deadline:
             raise Limited(method, f"ratelimited, for {pause:.0f} s more")
-        await asyncio.sleep(pause)
+        self._waiting[limit] += 1
+        try:
+            await asyncio.sleep(pause)
+        finally:
+            self._waiting[limit] -= 1
 
     def _refused(self, method: str, error: SlackApiError) -> float:
         """Seconds to wait and try again; raises for everything but a 429."""
@@ -118,6 +156,36 @@ class Calls:
         if code in NEVER:
             raise Never(method, code) from None
         raise NotDone(method, code or f"HTTP {status}") from None
+
+
+class Pace:
+    """So many a minute, a few at once after a quiet time; first come, first served."""
+
+    def __init__(self, per_minute: float, burst: int = BURST) -> None:
+        self._apart_s = 60.0 / per_minute
+        self._burst_s = (burst - 1) * self._apart_s
+        self._due = 0.0
+
+    def take(self) -> float:
+        """One of them; returns how long it has to wait for its turn, in seconds."""
+        now = time.monotonic()
+        self._due = max(self._due, now) + self._apart_s
+        return max(self._due - self._apart_s - self._burst_s - now, 0.0)
+
+
+_of_clients: "WeakKeyDictionary[AsyncWebClient, Calls]" = WeakKeyDictionary()
+
+
+def calls_of(web: AsyncWebClient) -> Calls:
+    """The calls through that client, the same object for all who share it: they share Slack's limits."""
+    found = _of_clients.get(web)
+    if found is None:
+        found = _of_clients[web] = Calls(web)
+    return found
+
+
+def _limit_of(method: str, given: dict[str, Any]) -> str:
+    return f"{method} {given.get('channel', '')}" if method in PER_CHANNEL else method
 
 
 def without_retries(web: AsyncWebClient) -> AsyncWebClient:

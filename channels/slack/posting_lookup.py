@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, cast
 
 from channels.slack.places import SlackPlace
@@ -29,11 +29,26 @@ class Lookup:
     ) -> str:
         """The ts of the newest message that matches, empty when there is none. Errors: those of `Calls.do`; NotDone
         when it could not be looked through in time."""
+        found = ""
+        async for messages in self._pages(place, f"{since - CLOCKS_S:.6f}", deadline):
+            found = max([found, *(str(one.get("ts", "")) for one in messages if matches(one))])
+            if found and not place.thread:
+                break  # newest first; a thread is told the other way round
+        return found
+
+    async def is_followed(
+        self, place: SlackPlace, ts: str, matches: Callable[[dict[str, Any]], bool], deadline: float
+    ) -> bool:
+        """Whether a message that matches stands there below the one at `ts`. Errors: as `find`."""
+        async for messages in self._pages(place, ts, deadline):
+            if any(matches(one) and str(one.get("ts", "")) > ts for one in messages):
+                return True
+        return False
+
+    async def _pages(self, place: SlackPlace, oldest: str, deadline: float) -> AsyncGenerator[list[dict[str, Any]]]:
         method = "conversations_replies" if place.thread else "conversations_history"
         where = {"channel": place.channel, **({"ts": place.thread} if place.thread else {})}
-        oldest = f"{since - CLOCKS_S:.6f}"
         cursor: dict[str, str] = {}
-        found = ""
         for _ in range(PAGES):
             try:
                 page = await self._calls.do(
@@ -41,12 +56,11 @@ class Lookup:
                 )
             except NotDone as refusal:
                 if refusal.code == "thread_not_found":
-                    return ""
+                    return
                 raise
-            messages = cast(list[dict[str, Any]], page.get("messages") or [])
-            found = max([found, *(str(one.get("ts", "")) for one in messages if matches(one))])
+            yield cast(list[dict[str, Any]], page.get("messages") or [])
             following = str(cast(dict[str, Any], page.get("response_metadata") or {}).get("next_cursor") or "")
-            if not following or (found and not place.thread):
-                return found
+            if not following:
+                return
             cursor = {"cursor": following}
         raise NotDone(method, "there are too many messages to look through")

@@ -6,7 +6,7 @@ Pure. Slack takes streamed text as Markdown; what would ping somebody is broken 
 import html
 import re
 
-from channels.slack.mrkdwn import NOTHING, plain, to_mrkdwn
+from channels.slack.mrkdwn import NOTHING, plain
 from channels.slack.splitting import PART_CHARS, split
 
 THINKING = "thinking…"
@@ -37,11 +37,10 @@ def first_part(markdown: str) -> str:
     return split(markdown[:LOOKED_AT])[0] if markdown else ""
 
 
-def with_status(markdown: str, status: str) -> str:
-    """mrkdwn of an answer that is not ready."""
-    shown = to_mrkdwn(first_part(markdown)).rstrip()
+def with_status(shown: str, status: str) -> str:
+    """An answer that is not ready, and what is being done."""
     doing = f"_{status}_" if status else ""
-    return "\n".join(line for line in (shown, doing) if line)
+    return "\n".join(line for line in (shown.rstrip(), doing) if line)
 
 
 def status_words(doing: str, tool: str = "") -> str:

@@ -24,6 +24,17 @@ REFUSALS = frozenset(
      "missing_scope", "no_permission", "org_login_required", "ekm_access_denied", "team_access_not_granted")
 )  # fmt: skip
 
+#: answers that may be others a moment later
+PASSING = frozenset(
+    ("ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout", "unknown")
+)
+#: of docs/channels/slack-manifest.yaml: what the bot token has to be good for
+SCOPES = (
+    "app_mentions:read", "assistant:write", "channels:history", "chat:write", "commands", "files:read", "files:write",
+    "groups:history", "im:history", "im:write", "mpim:history", "mpim:read", "users:read",
+)  # fmt: skip
+SCOPES_HEADER = "x-oauth-scopes"
+
 #: Slack's libraries log what people say, and tickets of connections; what matters is in our own log
 quiet = logging.getLogger("agent_session.slack.sdk")
 quiet.setLevel(logging.CRITICAL)
@@ -40,6 +51,17 @@ class Me:
     team: str
     user: str
     bot: str
+    lacks: tuple[str, ...] = ()  #: scopes that the app was not installed with
+
+    @property
+    def lacking(self) -> str:
+        """Empty, or which scopes are missing and what to do."""
+        if not self.lacks:
+            return ""
+        return (
+            f"the app was installed without {', '.join(self.lacks)}: give it the scopes of "
+            "docs/channels/slack-manifest.yaml at https://api.slack.com/apps (App Manifest), then Reinstall the app"
+        )
 
 
 def web_client(settings: SlackSettings, session: aiohttp.ClientSession | None = None) -> AsyncWebClient:
@@ -79,7 +101,14 @@ async def who_am_i(web: AsyncWebClient) -> Me:
         found: Any = await web.auth_test()
     except SlackApiError as error:
         raise refusal("bot_token", error) from None
-    return Me(str(found["team_id"]), str(found["user_id"]), str(found.get("bot_id") or ""))
+    return Me(str(found["team_id"]), str(found["user_id"]), str(found.get("bot_id") or ""), _lacks(found.headers))
+
+
+def _lacks(headers: Any) -> tuple[str, ...]:
+    """What is missing of SCOPES; nothing, where a server does not say what it has granted."""
+    given = {str(name).lower(): str(value) for name, value in dict(headers).items()}.get(SCOPES_HEADER, "")
+    granted = {scope.strip() for scope in given.split(",")}
+    return tuple(scope for scope in SCOPES if scope not in granted) if given else ()
 
 
 def refusal(token: str, error: SlackApiError) -> Exception:

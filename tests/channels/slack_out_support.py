@@ -21,6 +21,7 @@ from tests.fakes.slack import BOT, TEAM, FakeSlack
 
 TURN, SESSION, MESSAGE = "t-0123456789abcdef", "main", "00112233aabbccdd"
 SETTLE_S = 0.1
+FINAL = "Hello **world**, this is the answer."
 LOST: dict[str, Any] = {"drop": True, "error": "lost"}  #: a request that never arrives
 
 
@@ -95,3 +96,25 @@ class Watcher:
         self, key: str, ready: asyncio.Event | None = None, *, replay: bool = False
     ) -> AsyncGenerator[LiveEvent]:
         return self._bus.watch(key, ready, replay=replay)
+
+
+class Talk:
+    """A message that waits for its answer in some place."""
+
+    def __init__(self, place: Workplace, channel: str, thread: str) -> None:
+        self.place, self.channel, self.thread = place, channel, thread
+        self.where = "/".join(part for part in (TEAM, channel, thread) if part)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return self.place.own(self.channel, self.thread)
+
+    @property
+    def texts(self) -> list[str]:
+        return [str(one["text"]) for one in self.messages]
+
+    async def shown(self, words: str) -> None:
+        await self.place.slack.until(lambda: any(words in text for text in self.texts))
+
+    async def deliver(self, text: str = FINAL) -> None:
+        await self.place.poster().post(reply(text, self.where))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent_session.domain.ids import workflow_id
+from agent_session.domain.outbound import Outbound
 from channels import load_channel
 from channels.slack.channel import SlackChannel
 from tests.channels.slack_in_support import FRIEND, OWNER, Slack, made
@@ -53,12 +54,11 @@ async def test_in_a_channel_only_mentions_are_answered_in_threads_too(slack: Sla
 
 
 async def test_a_thread_in_direct_messages_is_answered_in_that_thread(slack: Slack) -> None:
-    """As Slack's assistant has them."""
     dm = slack.fake.dm(OWNER)
     top = slack.fake.says(OWNER, "remember one")
     await slack.answers(dm)
     slack.fake.says(OWNER, "remember two", thread=top)
-    assert await slack.answers(dm, top) == ["I will remember: two"]
+    assert await slack.answers(dm, top, 2) == ["I will remember: one", "I will remember: two"]
     assert slack.service.said(slack.main) == ["remember one", "remember two"]
 
 
@@ -222,7 +222,7 @@ async def test_the_bot_token_goes_to_slack_in_a_header_and_into_no_history(slack
 async def test_the_channel_keeps_what_every_channel_promises(fake: FakeSlack, make_service: Callable[..., Any]) -> None:
     channel = SlackChannel((await made(fake, make_service)).service.settings)
     dm = fake.dm(OWNER)
-    bad = ["", "C1", f"{TEAM}/{dm}/x", "../C1"]
+    bad = ["", "general", f"{TEAM}/{dm}/x", "../C1"]
     await check_channel(channel, place=f"{TEAM}/{dm}", bad_places=bad, posted=lambda: fake.texts(dm))
 
 
@@ -236,3 +236,32 @@ async def test_the_probe_sends_and_receives_and_leaves_nothing_behind(slack: Sla
     assert await channel.probe() == "Slack refused chat.postMessage: restricted_action"
     slack.fake.revoke(BOT_TOKEN)
     assert "token_revoked" in await channel.probe()
+
+
+async def test_a_command_in_direct_messages_may_be_said_with_a_mention_too(slack: Slack) -> None:
+    """Slack takes a line that begins with `/` for a slash command of its own."""
+    slack.fake.says(OWNER, f"<@{BOT_USER}> /status")
+    assert "idle" in (await slack.answers(slack.fake.dm(OWNER)))[0]
+
+
+async def test_a_place_without_its_team_is_posted_to(fake: FakeSlack, make_service: Callable[..., Any]) -> None:
+    """As the pages on heartbeats and schedules write it: `slack:C024BE91L`."""
+    channel = SlackChannel((await made(fake, make_service)).service.settings)
+    thread = fake.says(OWNER, "news?", channel="C1")
+    for place in ("C1", f"C1/{thread}"):
+        channel.check_place(place)
+        await channel.deliver(Outbound(session="main", place=place, reply=f"r-{len(place)}", text="hello"))
+    assert fake.texts("C1") == ["hello"] == fake.texts("C1", thread)
+
+
+async def test_words_that_join_a_turn_go_to_the_thread_of_the_message_before(slack: Slack) -> None:
+    """In direct messages each message begins a thread, and a turn is joined from its own place alone."""
+    dm = slack.fake.dm(OWNER)
+    ts = slack.fake.says(OWNER, "tools run sleep 1; run echo done")
+    await slack.settled()
+    for words in ("! remember blue", "! remember red"):
+        slack.fake.says(OWNER, words)
+    await slack.fake.until(lambda: len(slack.service.said(slack.main)) == 3)
+    await slack.answers(dm)
+    await slack.service.until(slack.main, lambda status: status.state == "idle" and status.deliveries == 0)
+    assert slack.fake.texts(dm) == slack.fake.texts(dm, ts), "and nowhere else"

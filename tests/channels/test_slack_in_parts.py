@@ -34,13 +34,16 @@ def test_the_own_name_goes_only_from_the_front() -> None:
     assert mentioned("<@U1> &lt;@U2&gt; <@U1> <@W3|x>") == ["U1", "W3"]
 
 
-@pytest.mark.parametrize("place", ["T1/C1", "T1/D1/17.000100", "E1/G1/1700000000.000001"])
+@pytest.mark.parametrize(
+    "place", ["T1/C1", "T1/D1/17.000100", "E1/G1/1700000000.000001", "C024BE91L", "C024BE91L/17.000100"]
+)
 def test_a_place_is_read_as_it_is_written(place: str) -> None:
     assert SlackPlace.parse(place).text == place
 
 
 @pytest.mark.parametrize(
-    "place", ["", "C1", "T1", "T1/U1", "T1/C1/", "T1/C1/x", "T1/C1/1.1/2", "T1/C1\n", "../C1", "T1/c1"]
+    "place",
+    ["", "U1", "T1", "T1/U1", "general", "#general", "T1/C1/", "T1/C1/x", "T1/C1/1.1/2", "T1/C1\n", "../C1", "T1/c1"],
 )
 def test_what_is_no_place_is_refused(place: str) -> None:
     with pytest.raises(ValueError, match="no place in Slack"):

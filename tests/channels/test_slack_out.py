@@ -189,7 +189,9 @@ async def test_the_services_own_words_are_shown_as_they_are(slack: FakeSlack, pl
     assert slack.texts("C1") == [code, "Stopping turn 3.", "*done*"], "what a tool sends is Markdown"
 
 
-@pytest.mark.parametrize("bad", ["", "C1", "/C1", "T1/", "T1/C1/x", "T1/C1/1.1/2", "T1/../C1", "slack:T1/C1", "t1/c1"])
+@pytest.mark.parametrize(
+    "bad", ["", "c1", "#general", "/C1", "T1/", "T1/C1/x", "T1/C1/1.1/2", "T1/../C1", "slack:T1/C1", "t1/c1"]
+)
 async def test_what_is_no_place_is_refused(place: Workplace, bad: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         place.poster().check_place(bad)

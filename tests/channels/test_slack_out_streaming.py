@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from agent_session.live.events import APPROVAL, DELTA, RETRY, STEP, TOOL_FINISHED, TOOL_STARTED, TURN_STARTED
 from agent_session.transcript.volume import Volume
 from channels.slack.posting_calls import NotDone, Unsure
-from tests.channels.slack_out_support import LOST, MESSAGE, TURN, Workplace, reply
-from tests.fakes.slack import TEAM, FakeSlack
+from tests.channels.slack_out_support import FINAL, LOST, MESSAGE, TURN, Talk, Workplace, reply
+from tests.fakes.slack import FakeSlack
 
-FINAL = "Hello **world**, this is the answer."
 LONG = "\n\n".join(f"Paragraph {number}. " + "Some words of it. " * 59 + "The end." for number in range(12))
 SHOWN = "Hello *world*, this is the answer."
 
@@ -25,28 +23,6 @@ async def place(slack: FakeSlack, volume: Volume, monkeypatch: pytest.MonkeyPatc
     made = Workplace(slack, volume)
     async with made.live():
         yield made
-
-
-class Talk:
-    """A message that waits for its answer in some place."""
-
-    def __init__(self, place: Workplace, channel: str, thread: str) -> None:
-        self.place, self.channel, self.thread = place, channel, thread
-        self.where = "/".join(part for part in (TEAM, channel, thread) if part)
-
-    @property
-    def messages(self) -> list[dict[str, Any]]:
-        return self.place.own(self.channel, self.thread)
-
-    @property
-    def texts(self) -> list[str]:
-        return [str(one["text"]) for one in self.messages]
-
-    async def shown(self, words: str) -> None:
-        await self.place.slack.until(lambda: any(words in text for text in self.texts))
-
-    async def deliver(self, text: str = FINAL) -> None:
-        await self.place.poster().post(reply(text, self.where))
 
 
 @pytest.fixture
@@ -266,17 +242,6 @@ async def test_in_direct_messages_slack_shows_what_is_being_done(place: Workplac
         await direct.deliver()
     assert direct.texts == [SHOWN]
     assert {one["thread_ts"] for one in statuses} == {direct.thread}
-
-
-async def test_in_a_channel_the_message_says_what_is_being_done(place: Workplace, channel: Talk) -> None:
-    async with place.streamer() as streamer:
-        streamer.expect("main", channel.where, MESSAGE)
-        place.begin()
-        place.tell(TOOL_STARTED, tool="shell", call=f"{TURN}-1-0")
-        await channel.shown("_running shell…_")
-        await channel.deliver()
-    assert channel.texts == [SHOWN]
-    assert place.slack.workspace.statuses == []
 
 
 async def test_a_long_answer_streams_its_first_part(place: Workplace, direct: Talk) -> None:

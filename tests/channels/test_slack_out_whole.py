@@ -13,7 +13,7 @@ from agent_session.live.hub import LiveHub
 from agent_session.models.base import ModelAnswer, Prompt
 from agent_session.operations import load_services
 from agent_session.worker import session_worker
-from tests.channels.slack_in_support import OWNER, Slack, made
+from tests.channels.slack_in_support import FRIEND, OWNER, Slack, made
 from tests.fakes.slack import FakeSlack
 
 
@@ -90,3 +90,25 @@ async def test_an_answer_whose_streaming_process_died_is_finished_by_another(
         async with slack.replica():
             await fake.until(lambda: "there was an end." in "".join(fake.texts("C1", thread)))
     assert fake.texts("C1", thread) == ["Once upon a *time* there was an end."]
+
+
+async def test_what_a_friend_asks_for_is_decided_in_the_owners_direct_messages(
+    fake: FakeSlack, make_service: Callable[..., Any]
+) -> None:
+    """The friend may not decide, and no owner reads the friend's direct messages."""
+    slack = await made(fake, make_service, tools={"ask": ["shell"]})
+    async with slack.up():
+        fake.says(FRIEND, "run echo for a friend")
+        (card,) = await fake.until(lambda: [one for one in fake.messages(fake.dm(OWNER)) if one.get("blocks")])
+        assert "echo for a friend" in str(card["blocks"])
+        envelope = fake.presses(OWNER, "Allow once", ts=card["ts"])
+        await fake.until(envelope.acked.is_set)
+        await fake.until(lambda: "for a friend" in said(fake, FRIEND))
+        await slack.service.until(slack.dm_key(FRIEND), lambda status: status.state == "idle")
+    assert f"<@{OWNER}> may decide" in str(fake.workspace.all(fake.dm(FRIEND)))
+
+
+def said(fake: FakeSlack, user: str) -> str:
+    """What the app said last in that person's direct messages, in a thread or not."""
+    mine = [str(one["text"]) for one in fake.workspace.all(fake.dm(user)) if one.get("bot_id")]
+    return mine[-1] if mine else ""

@@ -37,6 +37,7 @@ class FakeSlack:
         self.methods = Methods(self.workspace, self._echo, lambda path: self.url + path, self._socket_url)
         self.web = WebApi(self.workspace, self.methods, BOT_TOKEN, APP_TOKEN)
         self.echoes = True  #: the app is told of its own messages, too
+        self.mention_events: Sequence[str] = ("message", "app_mention")  #: what a mention is told as, in that order
         for id, name in (("U1", "ann"), ("U2", "bob"), ("U3", "eve")):
             self.workspace.person(id, name)
         for id, name in (("C1", "general"), ("C2", "random")):
@@ -64,9 +65,12 @@ class FakeSlack:
         if files:
             fields |= {"subtype": "file_share", "files": [file.shown() for file in files]}
         message = self.workspace.put(channel, fields)
-        self._tell(channel, message)
-        if f"<@{BOT_USER}>" in text and not self.workspace.place(channel).get("is_im"):
-            self._tell(channel, {**message, "type": "app_mention", "subtype": None})
+        if f"<@{BOT_USER}>" not in text or self.workspace.place(channel).get("is_im"):
+            self._tell(channel, message)
+            return message["ts"]
+        for kind in self.mention_events:  # Slack leaves the files out of `app_mention`
+            more = {"type": kind, "subtype": None, "files": None} if kind == "app_mention" else {}
+            self._tell(channel, {**message, **more})
         return message["ts"]
 
     def mentions(self, user: str, text: str, *, channel: str = "C1", thread: str = "", **more: Any) -> str:
@@ -95,6 +99,15 @@ class FakeSlack:
         self.workspace.remove(channel, ts)
         gone = {"subtype": "message_deleted", "deleted_ts": ts, "previous_message": message, "hidden": True}
         self._tell(channel, {"type": "message", "ts": self.workspace.ts(), **gone})
+
+    def stops(self, user: str, *, channel: str, thread: str) -> Envelope:
+        """The Stop of a thread: Slack ends the streams there, and tells which."""
+        growing = [one for one in self.workspace.thread(channel, thread) if one.get("streaming_state") == "in_progress"]
+        for one in growing:
+            one["streaming_state"] = "completed"
+        event = {"type": "agent_session_stopped", "channel": channel, "thread_ts": thread, "user": user}
+        streams = [one["ts"] for one in growing]
+        return self.events.emit({**event, "streaming_message_ts": streams, "event_ts": self.workspace.ts()})
 
     def presses(self, user: str, button: str, *, ts: str = "") -> Envelope:
         """Presses a button of the newest message that has it (or of `ts`): by action id, value or label."""
@@ -160,8 +173,10 @@ class FakeSlack:
         return self.workspace.top(channel)
 
     def texts(self, channel: str, thread: str = "") -> list[str]:
-        """What the app said there."""
-        return [one["text"] for one in self.messages(channel, thread) if one.get("bot_id") == BOT]
+        """What the app said there; in direct messages wherever in the conversation, when no thread is named."""
+        direct = self.workspace.place(channel).get("is_im") and not thread
+        found = self.workspace.all(channel) if direct else self.messages(channel, thread)
+        return [one["text"] for one in found if one.get("bot_id") == BOT]
 
     def dm(self, user: str) -> str:
         return self.workspace.dm(user)
@@ -183,8 +198,10 @@ class FakeSlack:
 
     def _tell(self, channel: str, message: Json) -> None:
         place = self.workspace.place(channel)
-        kind = "im" if place.get("is_im") else "channel"
+        kind = "im" if place.get("is_im") else "mpim" if place.get("is_mpim") else "channel"
         event = {"event_ts": message["ts"], **message, "channel": channel, "channel_type": kind}
+        if message.get("type") == "app_mention":
+            del event["channel_type"]
         self.events.emit({name: value for name, value in event.items() if value is not None})
 
     def _echo(self, event: Json) -> None:

@@ -8,14 +8,27 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from aiohttp import web
 
 from tests.fakes.slack_methods import Methods
 from tests.fakes.slack_state import TEAM, Json, SlackError, Workspace
 
 APP_TOKEN_METHODS = ("apps.connections.open",)
+MANIFEST: Json = yaml.safe_load((Path(__file__).parents[2] / "docs/channels/slack-manifest.yaml").read_text())
+HISTORY, INFO = "{}:history", "{}:read"  #: a scope of its own for each kind of conversation
+#: what a bot token needs for each method that is called, by Slack's reference
+SCOPES: dict[str, str] = {
+    "agents.sessions.setStatus": "chat:write", "assistant.threads.setStatus": "assistant:write", "auth.test": "",
+    "chat.appendStream": "chat:write", "chat.delete": "chat:write", "chat.postEphemeral": "chat:write",
+    "chat.postMessage": "chat:write", "chat.startStream": "chat:write", "chat.stopStream": "chat:write",
+    "chat.update": "chat:write", "conversations.history": HISTORY, "conversations.info": INFO,
+    "conversations.open": "im:write", "conversations.replies": HISTORY, "files.completeUploadExternal": "files:write",
+    "files.getUploadURLExternal": "files:write", "files.info": "files:read", "users.info": "users:read",
+}  # fmt: skip
 
 
 @dataclass
@@ -55,6 +68,7 @@ class WebApi:
         self.revoked: set[str] = set()
         self.off: set[str] = set()
         self.calls: list[Call] = []
+        self.scopes: set[str] = set(MANIFEST["oauth_config"]["scopes"]["bot"])  #: of the bot token
         self.responses: list[Json] = []  #: what came to a response_url
         self._faults: dict[str, list[Fault]] = {}
 
@@ -80,6 +94,7 @@ class WebApi:
             return await self._as_fault(request, fault, call)
         try:
             self._check_token(call)
+            self._check_scope(call)
             answer: Json = {"ok": True, **self._methods.named(call.method)(call.given)}
             call.outcome = "ok"
         except SlackError as error:
@@ -87,7 +102,7 @@ class WebApi:
             call.outcome = error.code
         if fault:
             return await self._as_fault(request, fault, call, answer)
-        return web.json_response(answer)
+        return web.json_response(answer, headers={"X-OAuth-Scopes": ",".join(sorted(self.scopes))})
 
     def _next_fault(self, method: str) -> Fault | None:
         if method in self.off:
@@ -129,6 +144,15 @@ class WebApi:
             raise SlackError("invalid_auth")
         if (token == self.app_token) != (call.method in APP_TOKEN_METHODS):
             raise SlackError("not_allowed_token_type")
+
+    def _check_scope(self, call: Call) -> None:
+        needed = SCOPES.get(call.method, "")
+        if "{}" in needed:
+            place = self._workspace.channels.get(str(call.given.get("channel", "")), {})
+            kind = "im" if place.get("is_im") else "mpim" if place.get("is_mpim") else "channels"
+            needed = needed.format(kind)
+        if needed and needed not in self.scopes:
+            raise SlackError("missing_scope", needed=needed, provided=",".join(sorted(self.scopes)))
 
     async def upload(self, request: web.Request) -> web.Response:
         self.calls.append(Call(request.path, {}, _headers(request), "ok"))
