@@ -136,6 +136,8 @@ class GatewaySettings(Part):
     token_file: Path | None = None  #: one token, or named ones with scopes and prefixes; read again when it changes
     hosts: Names = ()  #: names by which it may be asked for, beside loopback
     max_body_bytes: int = Field(default=72 * 1024 * 1024, ge=64 * 1024)
+    #: seconds for a whole request head, from the connection or the last answer on; a proxy's idle timeout must be less
+    keep_alive_s: float = Field(default=75.0, ge=1.0, le=4000.0)
     trusted_proxies: Names = ()  #: addresses or networks whose identity header counts
 
     @field_validator("trusted_proxies")

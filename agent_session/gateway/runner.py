@@ -4,13 +4,15 @@ for the rest of its head, after the keep-alive time; bodies are bounded where th
 from aiohttp import web
 
 HEAD_BYTES = 16 * 1024  #: of the request line, and of each header; more is a 400
-IDLE_S = 30.0  #: for a whole request head, from the connection or the last answer on
 DRAIN_S = 5.0  #: for requests that are being answered when the gateway stops
 
 
-def runner_of(app: web.Application, *, idle_s: float = IDLE_S, drain_s: float = DRAIN_S) -> web.AppRunner:
-    """A handler is cancelled when its client leaves: nobody waits for a reply that nobody reads. What it has handed
-    to Temporal stays."""
+def runner_of(app: web.Application, *, idle_s: float = 75.0, drain_s: float = DRAIN_S) -> web.AppRunner:
+    """`idle_s`: for a whole request head, from the connection or the last answer on (`gateway.keep_alive_s`). A proxy
+    that keeps connections for longer sends its next request into one that is being closed, and answers 502.
+
+    A handler is cancelled when its client leaves: nobody waits for a reply that nobody reads. What it has handed to
+    Temporal stays."""
     return web.AppRunner(
         app,
         handle_signals=False,

@@ -37,7 +37,7 @@ async def serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], No
 async def _serve(settings: Settings, stop: asyncio.Event, say: Callable[[str], None], address: str) -> None:
     gateway = Gateway(await connect(settings, address), settings, Tokens(settings.gateway, settings.data_dir))
     looking = asyncio.create_task(Gauges(gateway.temporal, settings).run())
-    runner = runner_of(application(gateway))
+    runner = runner_of(application(gateway), idle_s=settings.gateway.keep_alive_s)
     await runner.setup()
     try:
         url = await _listen(runner, settings)

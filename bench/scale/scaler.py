@@ -1,8 +1,8 @@
 """How many workers an autoscaler wants: KEDA's triggers through Kubernetes' HorizontalPodAutoscaler. Pure.
 
-The rules are theirs, with the settings of k8s/components/keda: each trigger gives a total and a target for one pod,
-the greatest wish wins, and within 10 % of the target nothing changes. Up at once, at most doubling or two more a
-round. Down only to the greatest wish of the last five minutes, and by a quarter a minute.
+The rules are theirs, with the settings of k8s/components/keda (a test compares them): each trigger gives a total and a
+target for one pod, the greatest wish wins, and within 10 % of the target nothing changes. Up at once, at most doubling
+or two more a round. Down only to the greatest wish of the last five minutes, and by a quarter a minute.
 """
 
 import math

@@ -148,6 +148,28 @@ def test_what_it_mounts_is_there_and_prometheus_can_read_it(tmp_path: Path) -> N
     assert "rules found" in done.stdout + done.stderr
 
 
+def test_nothing_is_counted_twice() -> None:
+    """Processes also send their metrics to the collector: only one of the two ways ends in Prometheus."""
+    scraped = yaml.safe_load((ROOT / "deploy" / "compose" / "prometheus.yml").read_text())["scrape_configs"]
+    assert {name for job in scraped for one in job["dns_sd_configs"] for name in one["names"]} == {
+        "worker", "gateway", "slack",
+    }  # fmt: skip
+    collector = yaml.safe_load((ROOT / "deploy" / "compose" / "otel-collector.yaml").read_text())
+    metrics = collector["service"]["pipelines"]["metrics"]
+    assert metrics["receivers"] == ["otlp"], "a process would log that its metrics do not arrive"
+    assert metrics["exporters"] == ["nop"]
+    for pipeline in collector["service"]["pipelines"].values():
+        for kind in ("receivers", "processors", "exporters"):
+            assert set(pipeline.get(kind, ())) <= set(collector[kind])
+
+
+def test_alerts_can_be_looked_at() -> None:
+    """There is no Alertmanager: they are on Prometheus' own page."""
+    published = services(FILES[1])["prometheus"]
+    assert published["ports"] == ["127.0.0.1:9090:9090"]
+    assert "outside" in published["networks"], "a network that is internal publishes nothing"
+
+
 def test_passwords_are_made_once_and_only_their_owner_reaches_them(tmp_path: Path) -> None:
     folder = tmp_path / ".secrets"
     made = make_secrets(folder, {"OPENAI_API_KEY": "sk-1"})

@@ -127,3 +127,21 @@ def selects(selector: Doc, labels: dict[str, str]) -> bool:
         if labels.get(one["key"]) not in one["values"]:
             return False
     return True
+
+
+def environment_of(docs: Docs, role: str) -> dict[str, str]:
+    """Of the first container that has this role (worker, gateway, …)."""
+    return next(
+        environment(one, pod.namespace, docs)
+        for pod in pods(docs)
+        for one in pod.spec["containers"]
+        if runs_agent_session(one) and one["args"][0] == role
+    )
+
+
+def scaled_in(docs: Docs) -> Doc:
+    """The ScaledObject's spec, or that of the one that the worker controller makes for each build."""
+    found = [one["spec"] for one in of_kind(docs, "ScaledObject")]
+    found += [one["spec"]["template"]["spec"] for one in of_kind(docs, "WorkerResourceTemplate")]
+    (spec,) = found
+    return spec

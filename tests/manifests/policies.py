@@ -15,6 +15,8 @@ SHELLS = ("sh", "bash", "ash", "dash", "busybox")
 SHELL_TOOLS = {"shell", "shell_start", "shell_poll", "shell_stop"}
 SECRET_NAME = re.compile(r"^(?!.*_FILE$).*(KEY$|TOKEN|PASSWORD|SECRET|_PWD$|LIVE__URL)", re.IGNORECASE)
 HASHED = re.compile(r"-[2456789bcdfghkmt]{10}$")
+#: read under the same name by builds that are no longer the newest (components/worker-controller)
+STAYS = "temporal-worker-credentials"
 MARGIN_S = 5  #: between the end of a drain and SIGKILL
 
 
@@ -48,7 +50,8 @@ def containers_say_what_they_need_and_may_take(docs: Docs) -> list[str]:
 
 @rule
 def servers_are_probed(docs: Docs) -> list[str]:
-    """And a Temporal or a volume that is away restarts nothing: liveness asks for the process alone."""
+    """And a Temporal or a volume that is away restarts nothing: liveness asks for the process alone. A gateway takes
+    messages without workers and without the volume."""
     found: list[str] = []
     for pod in pods(docs):
         if not pod.serves:
@@ -57,7 +60,8 @@ def servers_are_probed(docs: Docs) -> list[str]:
             missing = {"startupProbe", "livenessProbe", "readinessProbe"} - one.keys()
             found += [f"{pod.name}: {one['name']} has no {probe}" for probe in sorted(missing)]
             if runs_agent_session(one) and not missing:
-                for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+                ready = "/readyz?for=gateway" if one["args"][0] == "gateway" else "/readyz"
+                for probe, path in (("livenessProbe", "/healthz"), ("readinessProbe", ready)):
                     if one[probe]["httpGet"]["path"] != path:
                         found.append(f"{pod.name}: {probe} asks {one[probe]['httpGet']['path']}, not {path}")
     return found
@@ -170,7 +174,7 @@ def no_secret_is_written_down(docs: Docs) -> list[str]:
     found = [
         f"Secret {doc['metadata']['name']}: not made by a generator"
         for doc in of_kind(docs, "Secret")
-        if not HASHED.search(doc["metadata"]["name"])
+        if not HASHED.search(doc["metadata"]["name"]) and doc["metadata"]["name"] != STAYS
     ]
     for pod in pods(docs):
         for container in pod.containers:
@@ -226,6 +230,23 @@ def a_drain_ends_before_the_pod_is_killed(docs: Docs) -> list[str]:
             drain = float(given["AGENT_SESSION_WORKER__GRACEFUL_STOP_S"]) if one["args"][0] == "worker" else 20.0
             if pod.spec.get("terminationGracePeriodSeconds", 30) < before + drain + MARGIN_S:
                 found.append(f"{pod.name}: killed {before + drain:g} s after it is told to stop is too early")
+    return found
+
+
+@rule
+def servers_of_ours_say_where_their_metrics_are(docs: Docs) -> list[str]:
+    found: list[str] = []
+    for pod in pods(docs):
+        ports = {
+            str(port["containerPort"]): port.get("name")
+            for one in filter(runs_agent_session, pod.containers)
+            for port in one.get("ports", [])
+        }
+        said = pod.template.get("metadata", {}).get("annotations", {})
+        if pod.serves and ports and said.get("prometheus.io/scrape") != "true":
+            found.append(f"{pod.name}: no annotation prometheus.io/scrape")
+        elif pod.serves and ports and said.get("prometheus.io/port") not in ports:
+            found.append(f"{pod.name}: prometheus.io/port is none of its ports")
     return found
 
 

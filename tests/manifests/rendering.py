@@ -21,7 +21,7 @@ SETUPS = ("production/setup", "tenant/setup")
 #: what no overlay of ours shows: a component on an overlay, as docs/kubernetes.md has people do
 VARIANTS = {
     "tenant-hpa": ("tenant", ["hpa"], {"keda"}),
-    "tenant-slack": ("tenant", ["slack"], set[str]()),
+    "tenant-slack": ("tenant", ["slack", "otel"], set[str]()),
     "tenant-sandbox": ("tenant", ["agent-sandbox"], {"keda"}),
 }
 ALL = (*OVERLAYS, *SETUPS, *VARIANTS)

@@ -9,9 +9,19 @@ import pytest
 import yaml
 
 from agent_session import __version__
+from agent_session.connection import _options
 from agent_session.settings import load_settings
 from agent_session.tools import load_toolbox
-from tests.manifests.pods import environment, is_ours, of_kind, pods, runs_agent_session
+from tests.manifests.pods import (
+    data_of,
+    environment,
+    environment_of,
+    is_ours,
+    of_kind,
+    pods,
+    runs_agent_session,
+    scaled_in,
+)
 from tests.manifests.policies import SHELL_TOOLS
 from tests.manifests.rendering import ALL, OVERLAYS, ROOT, SETUPS, Docs, render
 
@@ -66,15 +76,8 @@ def test_the_shell_tools_are_all_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize("overlay", ["production", "tenant", "tenant-slack"])
 def test_what_scales_workers_looks_at_their_queue(rendered: Rendered, overlay: str) -> None:
     docs = rendered(overlay)
-    scaled = [one["spec"] for one in of_kind(docs, "ScaledObject")]
-    scaled += [one["spec"]["template"]["spec"] for one in of_kind(docs, "WorkerResourceTemplate")]
-    (trigger,) = scaled[0]["triggers"]
-    given = next(
-        environment(one, pod.namespace, docs)
-        for pod in pods(docs)
-        for one in pod.spec["containers"]
-        if runs_agent_session(one) and one["args"][0] == "worker"
-    )
+    trigger = scaled_in(docs)["triggers"][0]
+    given = environment_of(docs, "worker")
     asked = trigger["metadata"]
     assert asked["taskQueue"] == given["AGENT_SESSION_TASK_QUEUE"]
     assert asked["endpoint"] == given["AGENT_SESSION_TEMPORAL__ADDRESS"]
@@ -102,6 +105,8 @@ def test_the_worker_controller_and_the_workers_have_one_temporal(rendered: Rende
     container = workers["spec"]["template"]["spec"]["containers"][0]
     given = environment(container, "agent-session", docs)
     assert connection["spec"]["hostPort"] == given["AGENT_SESSION_TEMPORAL__ADDRESS"]
+    secret = connection["spec"]["apiKeySecretRef"]
+    assert data_of(docs, "Secret", "agent-session", secret["name"])[secret["key"]] == "test-key"
     assert workers["spec"]["workerOptions"]["temporalNamespace"] == given["AGENT_SESSION_TEMPORAL__NAMESPACE"]
     assert workers["spec"]["workerOptions"]["connectionRef"]["name"] == connection["metadata"]["name"]
 
@@ -133,7 +138,7 @@ def test_each_process_gets_only_the_secrets_of_its_work(rendered: Rendered) -> N
                 holders.setdefault(name, set()).add(pod.made_by["metadata"]["name"])
     assert holders["AGENT_SESSION_SLACK__BOT_TOKEN"] == {"slack", "probe"}
     assert holders["AGENT_SESSION_GATEWAY__TOKEN"] == {"probe"}
-    assert holders["AGENT_SESSION_TEMPORAL__API_KEY"] == {"worker", "gateway", "slack", "probe"}
+    assert holders["AGENT_SESSION_TEMPORAL__API_KEY"] == {"gateway", "slack", "probe"}  # workers: from the controller
     keys = [
         pod.made_by["metadata"]["name"]
         for pod in pods(docs)
@@ -152,6 +157,7 @@ def test_whoever_speaks_with_temporal_cloud_has_its_key(rendered: Rendered, over
         if pod.labels.get("agent-session/temporal") == "client"
         for one in filter(runs_agent_session, pod.containers)
         if "http" not in one["args"]  # the probe through the gateway
+        if pod.kind != "WorkerDeployment"  # from the controller
     ]
     assert len(clients) >= 3
     for name, given in clients:
@@ -170,6 +176,28 @@ def test_tenants_have_nothing_in_common(rendered: Rendered) -> None:
     )
     assert len(ours) == len(theirs) == 2
     assert not ours & theirs
+
+
+def test_a_new_key_of_temporal_reaches_the_workers_of_every_build(
+    rendered: Rendered, manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller writes the name of the Connection's Secret into a build once: the name stays when the key changes,
+    no variable of ours beats what the controller gives, and no build is made of a key."""
+    changed = tmp_path / "k8s"
+    shutil.copytree(manifests, changed)
+    (changed / "overlays" / "production" / "secrets" / "temporal-api-key").write_text("a-new-key")
+    before, after = rendered("production"), render(changed / "overlays" / "production")
+    for kind in ("WorkerDeployment", "Connection", "WorkerResourceTemplate", "TriggerAuthentication"):
+        assert of_kind(before, kind) == of_kind(after, kind), kind
+    secret = of_kind(after, "Connection")[0]["spec"]["apiKeySecretRef"]
+    assert data_of(after, "Secret", "agent-session", secret["name"])[secret["key"]] == "a-new-key"
+    for name, value in environment_of(after, "worker").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TEMPORAL_API_KEY", "a-new-key")  # as the controller does, to each pod
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = _options(load_settings(config=tmp_path / "none.toml"), "")
+    assert (asked["api_key"], asked["tls"]) == ("a-new-key", True)
+    assert asked["target_host"] == of_kind(after, "Connection")[0]["spec"]["hostPort"]
 
 
 def test_a_changed_setting_or_secret_rolls_the_processes_out(manifests: Path, tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ PLANTED: list[tuple[str, str, Plant]] = [
         "Temporal away restarts all",
         lambda d: first(d, "worker")["livenessProbe"]["httpGet"].update(path="/readyz"),
     ),
+    (
+        "servers_are_probed",
+        "no gateway while no worker polls",
+        lambda d: first(d, "gateway")["readinessProbe"]["httpGet"].update(path="/readyz"),
+    ),
     ("pods_are_restricted", "root", lambda d: pod(d, "slack").spec["securityContext"].update(runAsUser=0)),
     ("pods_are_restricted", "no user", lambda d: pod(d, "slack").spec.pop("securityContext")),
     (
@@ -158,6 +163,16 @@ PLANTED: list[tuple[str, str, Plant]] = [
         "a_drain_ends_before_the_pod_is_killed",
         "the default grace",
         lambda d: pod(d, "worker").spec.pop("terminationGracePeriodSeconds"),
+    ),
+    (
+        "servers_of_ours_say_where_their_metrics_are",
+        "nothing",
+        lambda d: pod(d, "worker").template["metadata"].pop("annotations"),
+    ),
+    (
+        "servers_of_ours_say_where_their_metrics_are",
+        "another port",
+        lambda d: pod(d, "gateway").template["metadata"]["annotations"].update({"prometheus.io/port": "9464"}),
     ),
     ("no_service_puts_variables_into_a_pod", "links", lambda d: pod(d, "worker").spec.pop("enableServiceLinks")),
     (

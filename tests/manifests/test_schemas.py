@@ -47,8 +47,9 @@ def check_custom(doc: Doc) -> None:
     schema = yaml.safe_load((CRDS / f"{doc['kind']}.yaml").read_text())
     assert doc["apiVersion"] == schema["apiVersion"]
     validate(doc, schema["spec"])
-    crd = theirs().get((doc["apiVersion"], doc["kind"]))
-    if crd is not None:
+    if theirs():
+        crd = theirs().get((doc["apiVersion"], doc["kind"]))
+        assert crd is not None, f"no CRD of {doc['apiVersion']} {doc['kind']} in AGENT_TESTS_CRDS"
         validate(doc, crd)
 
 
@@ -134,6 +135,8 @@ TYPOS = [
     ("production", "WorkerResourceTemplate", "spec.template.spec.triggers"),
     ("production", "WorkerResourceTemplate", "spec.workerDeploymentRef"),
     ("production", "Connection", "spec.apiKeySecretRef"),
+    ("production", "PodMonitor", "spec.selector.matchExpressions"),
+    ("production", "PrometheusRule", "spec.groups"),
     ("production", "Deployment", "spec.template.spec.topologySpreadConstraints"),
     ("production", "NetworkPolicy", "spec.podSelector"),
     ("production", "Ingress", "spec.ingressClassName"),
