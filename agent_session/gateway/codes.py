@@ -1,97 +1,25 @@
-"""One-time codes for the page, and the tokens of pages that they are exchanged for.
+"""One-time codes for the page, and the tokens of pages that they are exchanged for, over HTTP.
 
 A code is in the fragment of an address, so it never reaches a server's log; it is good for one exchange within a
-minute. What it gives ends with the token that issued it, after 12 hours, or with this process: nothing of it is
-stored, and only digests are kept in memory. Keeps I10: a page may never do more than the token it comes from.
+minute. What it gives ends with the token that issued it, or after 12 hours. Any gateway of the volume will do for
+either, and a restart ends nothing: `page_tokens.py`.
 """
 
-import hmac
-import secrets
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import asyncio
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 from pydantic import Field
 
-from agent_session.gateway.access import SCOPES, Access, digest_of
+from agent_session.gateway.access import SCOPES
 from agent_session.gateway.errors import Problem
+from agent_session.gateway.page_tokens import CODE_S, LONGEST, PAGE_TOKEN_S
 from agent_session.gateway.route import ANY, Answer, Call, Route, Strict, Tolerant
 
 if TYPE_CHECKING:
     from agent_session.gateway.state import Gateway
 
-CODE_S, PAGE_TOKEN_S = 60, 12 * 3600
 BODY_BYTES = 4 * 1024
-CODES_KEPT, PAGE_TOKENS_KEPT = 10, 50  #: of one issuing token; the oldest make room
-
-
-@dataclass(frozen=True)
-class _Grant:
-    """A code, or a page's token, by its digest."""
-
-    digest: bytes
-    issuer: bytes  #: digest of the token it comes from
-    scopes: frozenset[str]
-    until: float  #: of the monotonic clock
-
-
-class PageTokens:
-    """Those of one gateway process. Each look takes as long for a wrong secret as for a right one."""
-
-    def __init__(self) -> None:
-        self._codes: list[_Grant] = []
-        self._tokens: list[_Grant] = []
-
-    def issue(self, access: Access, scopes: frozenset[str]) -> str:
-        """A code for at most these scopes of the access."""
-        return _remember(self._codes, access.digest, scopes, CODE_S, CODES_KEPT)
-
-    def exchange(self, code: str, known: Sequence[Access]) -> tuple[str, Access] | None:
-        """A page's token and what it opens, once for each code; None for one that is unknown, used or too old, or
-        whose token has gone."""
-        grant = _found(self._codes, code)
-        if grant is None:
-            return None
-        self._codes.remove(grant)
-        access = _access(grant, known)
-        if access is None:
-            return None
-        return _remember(self._tokens, grant.issuer, grant.scopes, PAGE_TOKEN_S, PAGE_TOKENS_KEPT), access
-
-    def access_of(self, presented: str, known: Sequence[Access]) -> Access | None:
-        """What a page's token opens now: never more than the token it comes from."""
-        grant = _found(self._tokens, presented)
-        return _access(grant, known) if grant is not None else None
-
-
-def _remember(grants: list[_Grant], issuer: bytes, scopes: frozenset[str], seconds: float, kept: int) -> str:
-    secret = secrets.token_urlsafe(32)
-    now = time.monotonic()
-    of_issuer = [one for one in grants if one.issuer == issuer and one.until > now]
-    gone = set(of_issuer[: max(0, len(of_issuer) + 1 - kept)])
-    grants[:] = [one for one in grants if one.until > now and one not in gone]
-    grants.append(_Grant(digest_of(secret), issuer, scopes, now + seconds))
-    return secret
-
-
-def _found(grants: Sequence[_Grant], secret: str) -> _Grant | None:
-    digest = digest_of(secret)
-    found: _Grant | None = None
-    for one in grants:
-        if hmac.compare_digest(one.digest, digest):
-            found = one
-    return found if found is not None and found.until > time.monotonic() else None
-
-
-def _access(grant: _Grant, known: Sequence[Access]) -> Access | None:
-    """With the issuing token as it is now: its file may have been changed since."""
-    issuer = next((one for one in known if hmac.compare_digest(one.digest, grant.issuer)), None)
-    if issuer is None:
-        return None
-    scopes = frozenset(scope for scope in grant.scopes if issuer.may(scope))
-    return replace(issuer, digest=grant.digest, scopes=scopes)
 
 
 class Wanted(Strict):
@@ -104,11 +32,11 @@ class Code(Tolerant):
 
 
 class Exchange(Strict):
-    code: str = Field(max_length=200)
+    code: str = Field(max_length=LONGEST)
 
 
 class PageToken(Tolerant):
-    token: str = Field(description="For 'Authorization: Bearer …'. It ends with this gateway process.")
+    token: str = Field(description="For 'Authorization: Bearer …', at any gateway of the volume.")
     expires_in_s: int = PAGE_TOKEN_S
     name: str = Field(description="Whose token issued it.")
     scopes: list[str]
@@ -128,12 +56,13 @@ async def issue(gateway: "Gateway", call: Call) -> web.StreamResponse:
     for scope in sorted(scopes):
         if not access.may(scope):
             raise Problem(403, "scope_missing", f"this token lacks the scope {scope!r}", "scopes")
-    return web.json_response(Code(code=gateway.pages.issue(access, scopes)).model_dump())
+    code = await asyncio.to_thread(gateway.pages.issue, access, scopes)
+    return web.json_response(Code(code=code).model_dump())
 
 
 async def exchange(gateway: "Gateway", call: Call) -> web.StreamResponse:
     body: Exchange = call.body
-    found = gateway.pages.exchange(body.code, gateway.tokens.known())
+    found = await asyncio.to_thread(gateway.pages.exchange, body.code, gateway.tokens.known())
     if found is None:
         raise gateway.refusal(
             call.request.remote or "",
@@ -166,6 +95,6 @@ ROUTES = (
         body=Exchange,
         body_bytes=BODY_BYTES,
         answers={200: Answer(about="The token", body=PageToken)},
-        problems=(401, 429),
+        problems=(401, 429, 503),
     ),
 )

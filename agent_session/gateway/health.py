@@ -19,8 +19,17 @@ class Health(Tolerant):
 class Readiness(Tolerant):
     status: Literal["ok", "unavailable"]
     temporal: bool = Field(description="Temporal answers.")
-    volume: bool = Field(description="The data volume is there and can be written.")
-    worker: bool = Field(description="A worker polls, or did in the last minute.")
+    volume: bool | None = Field(description="The data volume is there and can be written.", default=None)
+    worker: bool | None = Field(description="A worker polls, or did in the last minute.", default=None)
+
+
+class What(Tolerant):
+    whom: Literal["gateway"] | None = Field(
+        alias="for",
+        default=None,
+        description="`gateway`: only whether this process reaches Temporal, so that it takes messages and answers "
+        "questions while no worker polls and the volume is away.",
+    )
 
 
 async def healthz(gateway: Gateway, call: Call) -> web.StreamResponse:
@@ -28,14 +37,15 @@ async def healthz(gateway: Gateway, call: Call) -> web.StreamResponse:
 
 
 async def readyz(gateway: Gateway, call: Call) -> web.StreamResponse:
-    found = await gateway.probe.found()
-    answer = Readiness(
-        status="ok" if found.ready else "unavailable",
-        temporal=found.temporal,
-        volume=found.volume,
-        worker=found.worker,
-    )
-    return web.json_response(answer.model_dump(), status=200 if found.ready else 503)
+    if call.query.whom == "gateway":
+        good = await gateway.probe.connected()
+        told = {"temporal": good}
+    else:
+        found = await gateway.probe.found()
+        good = found.ready
+        told = {"temporal": found.temporal, "volume": found.volume, "worker": found.worker}
+    answer = Readiness(status="ok" if good else "unavailable", **told)
+    return web.json_response(answer.model_dump(exclude_none=True), status=200 if good else 503)
 
 
 async def metrics(gateway: Gateway, call: Call) -> web.StreamResponse:
@@ -57,9 +67,10 @@ ROUTES = (
         handler=readyz,
         summary="Whether messages can be taken and answered",
         tag="health",
+        query=What,
         answers={
             200: Answer(about="They can", body=Readiness),
-            503: Answer(about="They cannot, and why", body=Readiness),
+            503: Answer(about="They cannot, and why; with for=gateway, they cannot be taken", body=Readiness),
         },
     ),
     Route(

@@ -3,6 +3,8 @@ person."""
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from agent_session.telemetry.metrics import FURTHER
+
 CLIENT_LEFT = 499  #: counted where the client went before it was answered
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -13,6 +15,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        FURTHER.add(self.registry)  # so that it goes over OTLP, too
         labels = ["route", "method", "status"]
         self._requests = Counter(
             "agent_session_http_requests", "Requests that were answered.", labels, registry=self.registry

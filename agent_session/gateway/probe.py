@@ -51,18 +51,27 @@ class Probe:
         self._temporal, self._volume, self._task_queue = temporal, volume, task_queue
         self._identity, self._kind = identity, kind
         self._file = f"{FILE}-{uuid.uuid4().hex[:12]}"  # processes of many machines share a volume, and pids repeat
-        self._asking = asyncio.Lock()
+        self._asking, self._connecting = asyncio.Lock(), asyncio.Lock()
         self._known: tuple[float, Found] | None = None
+        self._connected: tuple[float, bool] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="probe")  # its own: a mount may hang for ever
         self._writing: Future[None] | None = None
 
     async def found(self) -> Found:
         async with self._asking:
             if self._known is None or time.monotonic() - self._known[0] > KNOWN_S:
-                temporal, volume = await asyncio.gather(self._temporal_answers(), self._volume_takes())
+                temporal, volume = await asyncio.gather(self.connected(), self._volume_takes())
                 worker = temporal and await self._worker_polls()
                 self._known = time.monotonic(), Found(temporal, volume, worker)
             return self._known[1]
+
+    async def connected(self) -> bool:
+        """Whether Temporal answers. Waits for no volume and no worker."""
+        async with self._connecting:
+            if self._connected is None or time.monotonic() - self._connected[0] > KNOWN_S:
+                answers = await self._temporal_answers()
+                self._connected = time.monotonic(), answers
+            return self._connected[1]
 
     async def _temporal_answers(self) -> bool:
         with suppress(RPCError, TimeoutError):

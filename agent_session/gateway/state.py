@@ -10,12 +10,12 @@ from agent_session.client import SessionClient
 from agent_session.domain.authority import APPROVE_GRANT, SHELL_GRANT
 from agent_session.gateway.access import APPROVE, SEND, Access
 from agent_session.gateway.attempts import FailedAttempts
-from agent_session.gateway.codes import PageTokens
 from agent_session.gateway.errors import Problem
 from agent_session.gateway.feed import Feeds
 from agent_session.gateway.idempotency import RecentMessages
 from agent_session.gateway.metrics import Metrics
 from agent_session.gateway.openai_recent import Recent
+from agent_session.gateway.page_tokens import PageTokens
 from agent_session.gateway.probe import Probe
 from agent_session.gateway.tokens import Tokens
 from agent_session.settings import Settings
@@ -37,7 +37,7 @@ class Gateway:
         self.volume = Volume(settings.data_dir)
         self.failures = FailedAttempts()
         self.openai = Recent()
-        self.pages = PageTokens()
+        self.pages = PageTokens(self.volume, settings.mac_key_file)
         self.stopping = asyncio.Event()  #: streams end when it is set
         self.metrics = Metrics()
         self.probe = Probe(temporal, self.volume, settings.task_queue)

@@ -65,7 +65,7 @@ class Tokens:
         if seen == self._seen:
             return
         self._seen = seen  # also of a bad one: it is named once
-        if stat.S_IMODE(about.st_mode) & 0o077:
+        if open_to_others(about):
             raise BadSettings(f"the token file {self._path} can be read by others: chmod 600 {self._path}")
         try:
             text = self._path.read_text(errors="replace")
@@ -73,6 +73,14 @@ class Tokens:
             self._seen = None  # tried again
             raise BadSettings(f"the token file {self._path} cannot be read: {error.strerror}") from None
         self._known = tokens_of(text, str(self._path))
+
+
+def open_to_others(about: os.stat_result) -> bool:
+    """Whether a file with a secret can be read by more than us and root. One of root's that our own group may read and
+    nobody else is a Secret that Kubernetes mounted: `fsGroup` makes 0440 of 0400."""
+    mode = stat.S_IMODE(about.st_mode) & 0o077
+    mounted = about.st_uid == 0 != os.geteuid() and about.st_gid in {os.getegid(), *os.getgroups()}
+    return bool(mode) and not (mode == stat.S_IRGRP and mounted)
 
 
 def tokens_of(text: str, origin: str) -> tuple[Access, ...]:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 async def browser() -> AsyncIterator[Browser]:
     if MISSING:
         pytest.skip(MISSING)
-    from playwright.async_api import async_playwright
+    from playwright.async_api import async_playwright, expect
 
+    expect.set_options(timeout=20_000)  # some expectations wait for a whole turn
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]

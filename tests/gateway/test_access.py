@@ -233,6 +233,25 @@ def test_a_token_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         Tokens(GatewaySettings(token_file=path), tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a file of root's")
+@pytest.mark.parametrize(("mode", "group", "good"), [(0o440, 1000, True), (0o440, 1001, False), (0o444, 1000, False)])
+def test_a_token_file_that_kubernetes_mounts_for_our_group_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, group: int, good: bool
+) -> None:
+    """`fsGroup` makes 0440 of a Secret's 0400, and it belongs to root."""
+    path = token_file(tmp_path / "tokens")
+    os.chown(path, 0, group)
+    path.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", lambda: [1000])
+    if good:
+        assert {one.name for one in Tokens(GatewaySettings(token_file=path), tmp_path).known()} >= {"reader", "phone"}
+    else:
+        with pytest.raises(BadSettings, match="chmod 600"):
+            Tokens(GatewaySettings(token_file=path), tmp_path)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "agent.example.org"])
 def test_an_open_address_without_a_token_of_ones_own_is_refused(host: str) -> None:
     with pytest.raises(BadSettings, match="no token is set"):

@@ -1,20 +1,19 @@
 """Codes and page tokens over HTTP, and how the page's files are served. Needs no browser."""
 
+import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from agent_session.gateway import codes
-from agent_session.gateway.access import Access, digest_of
 from agent_session.gateway.attempts import PER_MINUTE
-from agent_session.gateway.codes import CODES_KEPT, PAGE_TOKENS_KEPT, PageTokens
 from agent_session.gateway.page import FILES, FOLDER, TYPES
+from agent_session.transcript.volume import KEY_FILE, MARKER
 from tests.gateway.support import TOKENS as NAMED
 from tests.gateway.support import Door, Said, door
 from tests.support import Service, fresh_key
 
-EVERYTHING = frozenset({"admin"})
 ALL_SCOPES = ["admin", "approve", "node", "read", "send"]
 
 
@@ -94,33 +93,86 @@ async def test_codes_need_a_token(gateway: Door) -> None:
     assert (await gateway.post("/v1/codes", token="", json={})).status == 401
 
 
-def test_codes_and_page_tokens_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    access = Access(name="a", digest=digest_of("a"))
-    pages, now = PageTokens(), 1_000.0
-    monkeypatch.setattr(codes.time, "monotonic", lambda: now)
-    late, code = pages.issue(access, EVERYTHING), pages.issue(access, EVERYTHING)
-    found = pages.exchange(code, [access])
-    assert found is not None
-    now += 59
-    assert pages.exchange(pages.issue(access, EVERYTHING), [access])
-    now += 2
-    assert pages.exchange(late, [access]) is None
-    assert pages.access_of(found[0], [access])
-    now += 12 * 3600
-    assert pages.access_of(found[0], [access]) is None
+async def test_no_gateway_need_be_the_one_that_was_asked_before(service: Service) -> None:
+    """Replicas on one volume, behind a load balancer that sends each request where it likes."""
+    async with door(service) as one, door(service) as other:
+        page = (await exchange(other, await code_of(one))).json["token"]
+        key = fresh_key()
+        for opened in (one, other, one, other):
+            assert (await opened.get("/v1/sessions", token=page)).status == 200
+            assert (await opened.say(key, "hello", token=page)).status == 200
+        code = await code_of(other)
+        answers = [await exchange(opened, code) for opened in (one, other, one)]
+        assert [answer.status for answer in answers] == [200, 401, 401]
 
 
-def test_one_token_holds_few_codes_and_cannot_push_out_those_of_another() -> None:
-    one, other = (Access(name=name, digest=digest_of(name)) for name in "ab")
-    pages = PageTokens()
-    kept = pages.issue(other, EVERYTHING)
-    many = [pages.issue(one, EVERYTHING) for _ in range(CODES_KEPT + 1)]
-    assert pages.exchange(many[0], [one, other]) is None
-    assert pages.exchange(kept, [one, other])
-    assert all(pages.exchange(code, [one, other]) for code in many[1:])
-    tokens = [pages.exchange(pages.issue(one, EVERYTHING), [one]) for _ in range(PAGE_TOKENS_KEPT + 1)]
-    opened = [found is not None and pages.access_of(found[0], [one]) is not None for found in tokens]
-    assert opened == [False] + [True] * PAGE_TOKENS_KEPT
+async def test_a_code_that_is_exchanged_at_two_gateways_at_once_signs_one_page_in(service: Service) -> None:
+    async with door(service) as one, door(service) as other:
+        for _ in range(10):
+            code = await code_of(one)
+            answers = await asyncio.gather(*(exchange(opened, code) for opened in (one, other)))
+            assert sorted(answer.status for answer in answers) == [200, 401]
+
+
+async def test_a_gateway_that_begins_anew_signs_nobody_out(service: Service) -> None:
+    async with door(service) as before:
+        code, used = await code_of(before), await code_of(before)
+        page = (await exchange(before, used)).json["token"]
+    async with door(service) as after:
+        assert (await after.get("/v1/sessions", token=page)).status == 200
+        assert (await exchange(after, code)).status == 200
+        assert (await exchange(after, used)).status == 401
+
+
+async def test_a_withdrawn_token_ends_its_pages_at_every_gateway(service: Service, tokens: Path) -> None:
+    async with door(service, token_file=tokens) as one, door(service, token_file=tokens) as other:
+        one.token = "phone-token-0123456789"
+        page = (await exchange(other, await code_of(one))).json["token"]
+        tokens.write_text(NAMED.replace("phone-token-0123456789", "phone-token-new-456789"))
+        for opened in (one, other):
+            refused = await opened.get("/v1/sessions", token=page)
+            assert (refused.status, refused.code) == (401, "no_valid_token")
+
+
+async def test_while_the_volume_is_away_codes_wait_and_pages_stay_signed_in(service: Service) -> None:
+    root = service.volume.root
+    async with door(service) as one, door(service) as other:
+        code, page = await code_of(one), (await exchange(one, await code_of(one))).json["token"]
+        os.rename(root / MARKER, root / "marker")
+        os.rename(root / KEY_FILE, root / "key")
+        try:
+            for answer in (
+                await exchange(one, code),
+                await one.post("/v1/codes", json={}),
+                await other.get("/v1/sessions", token=page),  # which has not read the key yet
+            ):
+                assert (answer.status, answer.code) == (503, "volume_unavailable")
+                assert int(answer.headers["Retry-After"]) > 0
+            assert (await one.get(f"/v1/sessions/{fresh_key()}", token=page)).status == 404, "let in"
+        finally:
+            os.rename(root / "key", root / KEY_FILE)
+            os.rename(root / "marker", root / MARKER)
+        assert (await other.get("/v1/sessions", token=page)).status == 200
+        assert (await exchange(other, code)).status == 200
+        assert (await exchange(one, code)).status == 401
+
+
+async def test_neither_codes_nor_page_tokens_are_logged_or_stored(
+    service: Service, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with door(service) as opened:
+        code = await code_of(opened)
+        page = (await exchange(opened, code)).json["token"]
+        await exchange(opened, code)
+        await opened.get("/v1/sessions", token=page)
+        await opened.get("/v1/sessions", token=f"{page}x")
+    said = caplog.text + "".join(capfd.readouterr())
+    assert "a request without a valid token was refused" in said, "logs are seen here"
+    stored = [path for path in service.volume.root.rglob("*") if path.is_file()]
+    for secret in (code, page):
+        for part in (secret, *secret.split(".")[1:]):
+            assert part not in said
+            assert not any(part.encode() in str(path).encode() + path.read_bytes() for path in stored)
 
 
 async def test_the_page_and_its_files_allow_nothing_but_their_own(gateway: Door) -> None:

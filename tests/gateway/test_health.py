@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent_session.connection import connect
 from agent_session.transcript.volume import MARKER
+from tests.channels.test_slack_in_once import Wire
 from tests.gateway.support import Door, door
-from tests.support import fresh_key
+from tests.support import Service, fresh_key
 
 READY = {"status": "ok", "temporal": True, "volume": True, "worker": True}
 
@@ -32,6 +35,40 @@ async def test_a_gateway_without_a_worker_or_its_volume_is_not_ready(make_servic
         alive = await opened.get("/healthz", token="")
     assert (no_worker.status, no_worker.json) == (503, READY | {"status": "unavailable", "worker": False})
     assert (away.status, alive.status) == (503, 200)
+
+
+async def test_a_gateway_that_reaches_temporal_can_serve_without_workers_and_volume(
+    make_service: Callable[..., Any],
+) -> None:
+    """It takes messages, shows history and says 503 with Retry-After for what needs a worker; a load balancer that left
+    it out would take all that away."""
+    service: Service = await make_service()
+    async with Wire(service.settings.temporal.address).running() as wire:
+        service.temporal = await connect(service.settings, wire.address)
+        async with door(service) as opened:
+            os.rename(service.volume.root / MARKER, service.volume.root / "away")
+            whole = await opened.get("/readyz", token="")
+            serves = await opened.get("/readyz?for=gateway", token="")
+            wire.cut()
+            async with asyncio.timeout(20):
+                while (cut := await opened.get("/readyz?for=gateway", token="")).status == 200:
+                    await asyncio.sleep(0.1)  # an answer counts for a second
+            strange = await opened.get("/readyz?for=pigeon", token="")
+    assert (whole.status, serves.status, serves.json) == (503, 200, {"status": "ok", "temporal": True})
+    assert (cut.status, cut.json) == (503, {"status": "unavailable", "temporal": False})
+    assert (strange.status, strange.json["error"]["param"]) == (400, "for")
+
+
+async def test_a_volume_that_hangs_does_not_hold_up_the_question_for_the_gateway(gateway: Door) -> None:
+    let_go = threading.Event()
+    gateway.gateway.probe._write = let_go.wait  # type: ignore[method-assign, assignment]
+    whole = asyncio.create_task(gateway.get("/readyz", token=""))
+    try:
+        serves = await gateway.get("/readyz?for=gateway", token="")
+        assert (serves.status, whole.done()) == (200, False)
+    finally:
+        let_go.set()
+        await whole
 
 
 async def test_asking_often_is_asking_once(gateway: Door) -> None:

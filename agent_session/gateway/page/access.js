@@ -6,6 +6,7 @@
 import { Gateway, Problem } from "./api.js";
 
 const STORED = "agent-session.page";
+const CODE_MS = 60_000;
 
 /** Takes the code out of the address before anything else can read it. Returns "" when there is none. */
 export function codeFromAddress() {
@@ -32,8 +33,23 @@ export function forget() {
   sessionStorage.removeItem(STORED);
 }
 
+/** As `exchange`, again while the gateway says that it cannot look at the code now, which is not used then. */
+export async function exchangePatiently(code, tell) {
+  const until = performance.now() + CODE_MS;
+  for (;;) {
+    try {
+      return await exchange(code);
+    } catch (problem) {
+      const waitMs = (problem.retryAfterS || 2) * 1000;
+      if (problem.status !== 503 || performance.now() + waitMs > until) throw problem;
+      tell("The gateway cannot open this link yet. It is asked again.");
+      await new Promise((done) => setTimeout(done, waitMs));
+    }
+  }
+}
+
 /** A page's token for a code. Errors: Problem. */
-export async function exchange(code) {
+async function exchange(code) {
   const { token, name } = await new Gateway("", "", () => {}).post("/v1/codes/exchange", { code });
   sessionStorage.setItem(STORED, JSON.stringify({ token, name }));
   return { token, name };

@@ -1,6 +1,6 @@
 /** The whole page: who is signed in, which session is open, what is told to the person. */
 
-import { codeFromAddress, exchange, forget, signIn, stored } from "./access.js";
+import { codeFromAddress, exchangePatiently, forget, signIn, stored } from "./access.js";
 import { Gateway } from "./api.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
@@ -11,7 +11,7 @@ import { span } from "./words.js";
 const byId = (id) => document.getElementById(id);
 const FIRST_SESSION = "main";
 const ENDED =
-  "This page's access has ended: it lasts 12 hours at most, and ends when the gateway restarts. Sign in again; what you were writing is kept.";
+  "This page's access has ended: it lasts 12 hours at most, and ends with the token that it came from. Sign in again; what you were writing is kept.";
 
 const problems = new Map();
 let gateway = null;
@@ -28,16 +28,21 @@ const composer = new Composer(byId("composer"), {
 async function start() {
   const code = codeFromAddress();
   if (code) {
-    try {
-      enter(await exchange(code));
-    } catch (problem) {
-      ask(`The link does not open this page: ${problem.message}.`);
-    }
+    await follow(code);
     return;
   }
   const kept = stored() ?? (document.documentElement.dataset.identity === "proxy" ? { token: "", name: "" } : null);
   if (kept) enter(kept);
   else ask("");
+}
+
+/** A link with a one-time code. */
+async function follow(code) {
+  try {
+    enter(await exchangePatiently(code, ask));
+  } catch (problem) {
+    ask(`The link does not open this page: ${problem.message}.`);
+  }
 }
 
 function ask(words) {
@@ -48,6 +53,7 @@ function ask(words) {
 }
 
 function enter({ token, name }) {
+  leave(); // a token was typed while a link was still being opened
   gateway = new Gateway(token, name, () => {
     forget();
     leave();
@@ -141,7 +147,7 @@ addEventListener("hashchange", () => {
     return;
   }
   leave();
-  exchange(code).then(enter, (problem) => ask(`The link does not open this page: ${problem.message}.`));
+  follow(code);
 });
 
 byId("new-form").addEventListener("submit", (event) => {
