@@ -46,7 +46,8 @@ async def close_turn(services: Services, request: CloseInput, run: Run) -> Close
         text = found[0] if found else ""
     tell_turn_ended(services.live, begun, recorded.line, text, {})
     if not recorded.written_before:
-        measure.turn_ended(request.key, outcome, failed=str(recorded.line.get("failure", "")))
+        model, failure = request.choice or services.model.name, str(recorded.line.get("failure", ""))
+        measure.turn_ended(request.key, outcome, model=model, failed=failure)
     fits = len(text.encode("utf-8", "replace")) <= REPLY_BYTES
     return ClosedTurn(
         seq=recorded.seq,

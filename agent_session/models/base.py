@@ -81,6 +81,7 @@ class ModelAnswer:
     parts_of: str = ""
     cached_tokens: int = 0  #: of the input tokens, those that the provider read from its cache
     cost_microusd: int = 0  #: millionths of a US dollar, by genai-prices; 0 when the price is not known
+    finish: str = ""  #: why it ended, in OpenTelemetry's words (stop, length, tool_call, …); empty: not said
 
 
 class ModelFault(Exception):

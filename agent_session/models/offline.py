@@ -43,7 +43,7 @@ class OfflineModel:
         for word in re.findall(r"\S+\s*", text):
             on_text(word)
             await asyncio.sleep(0)
-        return ModelAnswer(text, calls, _tokens(prompt), len(text) // 4)
+        return ModelAnswer(text, calls, _tokens(prompt), len(text) // 4, finish="tool_call" if calls else "stop")
 
 
 def create(name: str, settings: Settings) -> Model:

@@ -149,6 +149,7 @@ class ProviderBackedModel:
             self.name,
             usage.cache_read_tokens,
             self._cost_of(response),
+            response.finish_reason or "",
         )
 
     def _cost_of(self, response: ModelResponse) -> int:

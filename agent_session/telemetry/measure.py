@@ -29,7 +29,7 @@ class ModelCall:
     """One request, while it runs."""
 
     def __init__(self, model: str) -> None:
-        self._label, self._began = metrics.bounded(model), time.monotonic()
+        self.label, self._began = metrics.bounded("model", model), time.monotonic()
         self.first_s = 0.0  #: to the first words; 0: none came
         self.answer: ModelAnswer | None = None
 
@@ -39,20 +39,20 @@ class ModelCall:
         def heard(text: str) -> None:
             if not self.first_s and text:
                 self.first_s = time.monotonic() - self._began
-                metrics.first_token.labels(self._label).observe(self.first_s)
+                metrics.first_token.labels(self.label).observe(self.first_s)
             on_text(text)
 
         return heard
 
     def ended(self, outcome: str) -> None:
-        metrics.model_request.labels(self._label, outcome).observe(time.monotonic() - self._began)
+        metrics.model_request.labels(self.label, outcome).observe(time.monotonic() - self._began)
         answer = self.answer
         if answer is None:
             return
         for kind in ("input", "output", "cached"):
             if count := int(getattr(answer, f"{kind}_tokens")):
-                metrics.tokens.labels(self._label, kind).inc(count)
-        metrics.cost.labels(self._label).inc(answer.cost_microusd / 1e6)  # 0, too: the series is there
+                metrics.tokens.labels(self.label, kind).inc(count)
+        metrics.cost.labels(self.label).inc(answer.cost_microusd / 1e6)  # 0, too: the series is there
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def model_call(model: str, max_tokens: int) -> Generator[ModelCall]:
         if spans.CURRENT.get() is None:
             yield call
         else:
-            with spans.span(f"chat {metrics.bounded(model)}", _asked(model, max_tokens), kind="CLIENT") as span:
+            with spans.span(f"chat {call.label}", _asked(model, max_tokens), kind="CLIENT") as span:
                 yield call
                 for name, value in _answered(call).items():
                     span.set_attribute(name, value)
@@ -79,14 +79,17 @@ def model_call(model: str, max_tokens: int) -> Generator[ModelCall]:
 
 
 def _asked(model: str, max_tokens: int) -> dict[str, str | int]:
-    provider, _, name = model.partition(":")
     return {
         "gen_ai.operation.name": "chat",
-        "gen_ai.provider.name": PROVIDERS.get(provider, provider),
-        "gen_ai.request.model": name or model,
+        **_named(model),
         "gen_ai.request.max_tokens": max_tokens,
         "gen_ai.output.type": "text",
     }
+
+
+def _named(model: str) -> dict[str, str]:
+    provider, _, name = model.partition(":")
+    return {"gen_ai.provider.name": PROVIDERS.get(provider, provider), "gen_ai.request.model": name or model}
 
 
 def _answered(call: ModelCall) -> dict[str, str | int | float | list[str]]:
@@ -96,8 +99,9 @@ def _answered(call: ModelCall) -> dict[str, str | int | float | list[str]]:
     found: dict[str, str | int | float | list[str]] = {
         "gen_ai.usage.input_tokens": answer.input_tokens,
         "gen_ai.usage.output_tokens": answer.output_tokens,
-        "gen_ai.response.finish_reasons": ["tool_call" if answer.calls else "stop"],
     }
+    if answer.finish:
+        found["gen_ai.response.finish_reasons"] = [answer.finish]
     more = {
         "gen_ai.usage.cache_read.input_tokens": answer.cached_tokens,
         "gen_ai.response.time_to_first_chunk": call.first_s,
@@ -134,18 +138,18 @@ def tool_call(tool: str, call: str) -> Generator[ToolCall]:
 
 def tool_ended(tool: str, outcome: str, took_s: float) -> None:
     """`tool`: of the toolbox, or empty for a name that a model made up."""
-    metrics.tool_duration.labels(tool or metrics.OTHER, outcome).observe(took_s)
+    metrics.tool_duration.labels(metrics.bounded("tool", tool) if tool else metrics.OTHER, outcome).observe(took_s)
 
 
 def asked(tool: str) -> None:
     """A person is asked about a call; `tool` is one of the toolbox."""
-    metrics.approvals_asked.labels(metrics.bounded(tool)).inc()
+    metrics.approvals_asked.labels(metrics.bounded("tool", tool)).inc()
 
 
 def decided(tool: str, given: Decision) -> None:
     """What a person, or nobody in time, said on it."""
     expired = given.reason == NOBODY_ANSWERED and not given.mac
-    metrics.approvals_decided.labels(metrics.bounded(tool), "expired" if expired else given.decision).inc()
+    metrics.approvals_decided.labels(metrics.bounded("tool", tool), "expired" if expired else given.decision).inc()
 
 
 class Posting:
@@ -174,10 +178,9 @@ def posting(channel: str, kind: str, due_s: float) -> Generator[Posting]:
         metrics.delivery.labels(channel, attempt.outcome).observe(time.monotonic() - began)
 
 
-def turn_ended(
-    key: str, outcome: str, *, failed: str = "", model: str = "", spent: Mapping[str, int] | None = None
-) -> None:
-    """Write the turn's span, where it is traced: to be said by whoever recorded the end."""
+def turn_ended(key: str, outcome: str, *, model: str, failed: str = "", spent: Mapping[str, int] | None = None) -> None:
+    """Write the turn's span, where it is traced: to be said by whoever recorded the end. `model`: that of the session,
+    also where none was asked."""
     turn = spans.CURRENT.get()
     if turn is None:
         return
@@ -185,11 +188,10 @@ def turn_ended(
     attributes: dict[str, str | int] = {
         "gen_ai.operation.name": "invoke_agent",
         "gen_ai.agent.name": "agent-session",
+        **_named(model),
         "gen_ai.conversation.id": spans.conversation_of(key),
         "agent_session.outcome": outcome,
     }
-    if model:
-        attributes["gen_ai.request.model"] = model.partition(":")[2] or model
     for name in ("input_tokens", "output_tokens"):
         if count := int(used.get(name, 0)):
             attributes[f"gen_ai.usage.{name}"] = count

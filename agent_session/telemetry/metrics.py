@@ -7,14 +7,17 @@ was said; names that people choose are bounded.
 Those that the workflow records (`FROM_WORKFLOWS`) come through Temporal's meter, which keeps still in a replay.
 """
 
+from weakref import WeakSet
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 REGISTRY = CollectorRegistry()
+FURTHER: "WeakSet[CollectorRegistry]" = WeakSet()  #: this process's others: each gateway counts its requests apart
 ProcessCollector(registry=REGISTRY)
 
 QUICK_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 LONG_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
-NAMES_KEPT = 50  #: of models that people chose; the rest count as one
+NAMES_KEPT = 50  #: of a label's values that people chose; the rest count as one
 OTHER = "(other)"
 
 
@@ -57,6 +60,8 @@ oldest_step = _gauge("oldest_step_seconds", "Age of the oldest step under way on
 backlog_tasks = _gauge("backlog_tasks", "Tasks that nobody has taken yet.", ("queue",))
 backlog_age = _gauge("backlog_age_seconds", "Age of the oldest task that nobody has taken yet.", ("queue",))
 sessions = _gauge("sessions", "Live sessions, by what they need from a person.", ("needs",))
+needs_oldest = _gauge("needs_oldest_seconds", "How long the longest of them has been seen to wait.", ("needs",))
+ready = _gauge("ready", "Whether a part of what a gateway needs is there.", ("part",))
 probe_success = _gauge("probe_success", "Whether the channel's last synthetic probe went through.", ("channel",))
 probe_duration = _gauge("probe_duration_seconds", "How long the channel's last synthetic probe took.", ("channel",))
 probe_time = _gauge("probe_timestamp_seconds", "When the channel was probed last, since the epoch.", ("channel",))
@@ -73,13 +78,15 @@ FROM_WORKFLOWS = {
     "agent_session_heartbeats_skipped": beats_skipped,
 }
 
-_known: set[str] = set()
+_known: dict[str, set[str]] = {}
 
 
-def bounded(name: str) -> str:
-    """A label's value that people had a hand in, such as a model that they chose: the first 50, then one for all."""
-    if name not in _known:
-        if len(_known) >= NAMES_KEPT:
+def bounded(label: str, name: str) -> str:
+    """A label's value that people had a hand in, such as a model that they chose: the first 50 of each label, then one
+    for all."""
+    known = _known.setdefault(label, set())
+    if name not in known:
+        if len(known) >= NAMES_KEPT:
             return OTHER
-        _known.add(name)
+        known.add(name)
     return name

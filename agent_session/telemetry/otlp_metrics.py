@@ -30,7 +30,7 @@ from prometheus_client import Metric as Family
 from prometheus_client.samples import Sample
 
 from agent_session.telemetry import switches
-from agent_session.telemetry.metrics import REGISTRY
+from agent_session.telemetry.metrics import FURTHER, REGISTRY
 from agent_session.telemetry.spans import our_version
 
 EVERY_S = 15.0
@@ -56,9 +56,10 @@ async def keep_exporting(endpoint: str, every_s: float = EVERY_S) -> None:
 
 
 def metrics_data() -> MetricsData:
-    """What the registry holds now, as OpenTelemetry has it."""
+    """What the registries of this process hold now, as OpenTelemetry has it."""
     now = time.time_ns()
-    found = [one for family in REGISTRY.collect() if (one := _metric(family, now)) is not None]
+    families = (family for registry in (REGISTRY, *FURTHER) for family in registry.collect())
+    found = [one for family in families if (one := _metric(family, now)) is not None]
     scope = ScopeMetrics(InstrumentationScope("agent_session", our_version()), found, "")
     resource = Resource.create({"service.name": "agent-session", "service.version": our_version()})
     return MetricsData([ResourceMetrics(resource, [scope], "")])

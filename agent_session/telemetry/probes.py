@@ -17,6 +17,7 @@ from agent_session.paths import folder, open_regular
 FILE = "probes.jsonl"
 MOST_BYTES = 1024 * 1024
 TAIL_BYTES = 128 * 1024
+SHOWN_S = 3 * 86_400.0  #: a channel that was not among the probes for so long has been removed
 PROBLEM_CHARS = 500
 
 
@@ -49,7 +50,8 @@ def record(data_dir: Path, probes: list[Probe]) -> None:
 
 
 def last_probes(data_dir: Path) -> dict[str, Probe]:
-    """The newest probe of each channel, as far as the record's end knows; nothing when there is none."""
+    """The newest probe of each channel that was probed in the last 3 days of the record; nothing when there is none.
+    Days of the record, not of the clock: when all probes stop, all are still known, with their times."""
     try:
         with folder(data_dir) as handle:
             descriptor = open_regular(handle, FILE, os.O_RDONLY)
@@ -72,4 +74,5 @@ def last_probes(data_dir: Path) -> dict[str, Probe]:
         except (ValueError, KeyError, TypeError):
             continue  # torn, or of a later version
         found[one.channel] = one
-    return found
+    newest = max((one.at for one in found.values()), default=0.0)
+    return {channel: one for channel, one in found.items() if newest - one.at <= SHOWN_S}

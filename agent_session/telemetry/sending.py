@@ -84,5 +84,5 @@ def _count(message: Raw) -> None:
         return
     from agent_session.telemetry import metrics
 
-    channel = metrics.bounded(str(message.get("channel", "")))
+    channel = metrics.bounded("channel", str(message.get("channel", "")))
     metrics.messages.labels(channel, str(message.get("kind", "person"))).inc()

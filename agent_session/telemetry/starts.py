@@ -1,7 +1,9 @@
 """How often this process has started, and after how many unclean ends: a crash loop, seen from inside.
 
 Kept in a small file of the machine's folder for temporary files, which outlives a container's restart inside its pod
-and nothing else. One file for each place, role and data directory, so that processes of a machine count apart.
+and nothing else: where `/tmp` is a tmpfs of the container's own, as in compose.yaml, each restart begins to count anew,
+and the alert goes by the process's start times that Prometheus saw. One file for each place, role and data directory,
+so that processes of a machine count apart.
 """
 
 import hashlib

@@ -92,6 +92,26 @@ def test_a_secret_that_others_can_read_is_named_and_its_content_is_not(tmp_path:
     assert "canary" not in str(found)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a file of root's")
+def test_a_secret_that_kubernetes_mounts_for_our_group_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`fsGroup` makes 0440 of 0400 for ever: nobody could mend it."""
+    key, token = tmp_path / "key", tmp_path / "token"
+    for path in (key, token):
+        path.write_text("a-secret-of-kubernetes")
+        os.chown(path, 0, 1000)
+        path.chmod(0o440)
+    settings = load_settings({"data_dir": tmp_path, "mac_key_file": key, "gateway": {"token_file": token}})
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", lambda: [1000])
+    assert only(secret_checks(settings)).result == "ok"
+    monkeypatch.setattr(os, "getegid", lambda: 1001)
+    monkeypatch.setattr(os, "getgroups", lambda: [1001])
+    assert {one.result for one in secret_checks(settings)} == {"warning", "failed"}, "another group's"
+
+
 def test_a_disk_that_is_full_of_bytes_or_of_files_is_named(tmp_path: Path) -> None:
     with mounted(tmp_path / "bytes", "-t", "tmpfs", "-o", "size=80m", "tmpfs") as folder:
         assert only(space_checks(folder, 0)).result == "ok"

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from tests.channels.test_slack_in_once import Wire
 from tests.observability.processes import Machine, Process, free_port, machine, settings_as_environment
 from tests.observability.support import (
     FOLDER,
@@ -169,6 +170,7 @@ async def test_every_query_of_dashboard_and_rules_is_answered_from_a_real_run(
         async with prometheus(folder, worker, channel, gateway) as asked:
             await asked.until('up{job="agent-session-gateway"} == 1')
             await asked.until("agent_session_process_starts_total")
+            await gateway.get("/v1/sessions")  # without a token
             await some_life(service, made)
             await asked.until("temporal_workflow_task_execution_failed_total")
             await gateway.stop()
@@ -179,11 +181,34 @@ async def test_every_query_of_dashboard_and_rules_is_answered_from_a_real_run(
             await every_query_has_data(asked)
 
 
+async def test_an_outage_of_temporal_is_seen_while_no_turn_ends(
+    make_service: Callable[..., Any], tmp_path: Path
+) -> None:
+    """No ratio of turns says so: there are none."""
+    needs("prometheus")
+    service: Service = await make_service()
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    async with Wire(service.settings.temporal.address).running() as wire:
+        where = settings_as_environment(service.settings) | {"address": wire.address}
+        async with machine(**where) as made:
+            await (await made.start("worker")).until_ready()
+            gateway = await (await made.start("gateway")).until_ready()
+            async with prometheus(folder, gateway) as asked:
+                await asked.until('agent_session_ready{part="temporal"} == 1')
+                await asked.until('agent_session_backlog_tasks{queue="sessions"}')
+                assert not await asked.rows('ALERTS{alertname="AgentSessionNotReady"}')
+                wire.cut()
+                await asked.until('ALERTS{alertname="AgentSessionNotReady",part="temporal"}')
+                assert await gateway.sample("agent_session_backlog_tasks", queue="sessions") is None
+                assert (await gateway.get("/healthz"))[0] == 200
+
+
 async def every_query_has_data(asked: Prometheus) -> None:
     known = set(await asked.ask("label/__name__/values"))
     empty, unknown = list[str](), list[str]()
     for query in queries_of_the_dashboard():
-        whole = query.replace("$__rate_interval", WINDOW)
+        whole = query.replace("$__rate_interval", WINDOW).replace("$namespace", ".*")
         if not await asked.rows(whole):
             empty.append(whole)
         unknown += names_in(whole) - QUIET - known
@@ -192,7 +217,7 @@ async def every_query_has_data(asked: Prometheus) -> None:
             empty.append(rule["record"])
     for alert in alerts():
         unknown += names_in(alert["expr"]) - known
-        without_limit = re.sub(r"\s(>|<|==)\s-?[0-9.]+", "", alert["expr"])
+        without_limit = re.sub(r"\s(>=|>|<|==)\s-?[0-9.]+|\sunless\s.*", "", alert["expr"], flags=re.S)
         if not await asked.rows(without_limit):
             empty.append(f"{alert['alert']}: {without_limit}")
     wrong = [*empty, *(f"no such metric: {name}" for name in unknown)]

@@ -72,3 +72,15 @@ def test_the_record_stays_small_and_survives_a_torn_line(tmp_path: Path, monkeyp
     found = last_probes(tmp_path)
     assert (found["api"].at, found["http"].problem) == (99, "it is away")
     assert last_probes(tmp_path / "nowhere") == {}
+
+
+def test_a_channel_that_is_no_longer_probed_is_forgotten_and_all_are_kept_when_probes_stop(tmp_path: Path) -> None:
+    day = 86_400
+    record(
+        tmp_path,
+        [Probe(channel="removed", ok=False, seconds=1, at=day), Probe(channel="api", ok=True, seconds=1, at=day)],
+    )
+    record(tmp_path, [Probe(channel="http", ok=True, seconds=1, at=3 * day)])
+    assert set(last_probes(tmp_path)) == {"removed", "api", "http"}, "the newest is days old, and not forgotten"
+    record(tmp_path, [Probe(channel="api", ok=True, seconds=1, at=4.5 * day)])
+    assert set(last_probes(tmp_path)) == {"api", "http"}

@@ -80,10 +80,12 @@ async def test_spans_speak_opentelemetrys_words_for_generative_ai(story: tuple[s
     asked = ("gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
     assert [chat[name] for name in asked] == ["chat", "offline", "offline"]
     assert chat["gen_ai.usage.input_tokens"] > 0
-    assert chat["gen_ai.response.finish_reasons"] == ["tool_call"]
+    reasons = [attributes(one)["gen_ai.response.finish_reasons"] for one in received.named("chat")]
+    assert reasons == [["tool_call"], ["stop"]]
     assert (tool["gen_ai.operation.name"], tool["gen_ai.tool.name"]) == ("execute_tool", "write_file")
     assert tool["agent_session.outcome"] == "ok"
     assert (turn["gen_ai.operation.name"], turn["agent_session.outcome"]) == ("invoke_agent", "answered")
+    assert [turn[name] for name in asked] == ["invoke_agent", "offline", "offline"]
     assert turn["gen_ai.usage.input_tokens"] >= chat["gen_ai.usage.input_tokens"]
     assert turn["gen_ai.conversation.id"] == spans.conversation_of(key)
     assert post["agent_session.channel"] == "file"
@@ -110,6 +112,7 @@ async def test_a_turn_that_is_cancelled_says_so_and_its_request_is_an_error(make
         await service.client.await_reply(key, "b", timeout_s=30)
         turns = await until(received, "invoke_agent", 2)
     assert [attributes(one)["agent_session.outcome"] for one in turns] == ["answered", "cancelled"]
+    assert [attributes(one)["gen_ai.provider.name"] for one in turns] == ["offline", "offline"]
     cancelled = [one for one in received.named("chat") if one.status.code == 2]
     assert [attributes(one)["error.type"] for one in cancelled] == ["CancelledError"]
 
@@ -175,6 +178,19 @@ async def test_metrics_go_over_otlp_too(make_service: Callable[..., Any]) -> Non
     assert len(point.bucket_counts) == len(point.explicit_bounds) + 1
     assert (first.unit, first.histogram.aggregation_temporality) == ("s", 2)
     assert received.metrics["agent_session_tokens"].sum.is_monotonic
+
+
+async def test_what_a_gateway_counts_goes_over_otlp_too(make_service: Callable[..., Any]) -> None:
+    async with traced(make_service) as (service, received), door(service) as opened:
+        await opened.get("/v1/sessions")
+        exporting = asyncio.create_task(keep_exporting(received.endpoint, every_s=0.1))
+        async with asyncio.timeout(20):
+            while "agent_session_http_requests" not in received.metrics:
+                await asyncio.sleep(0.05)
+        exporting.cancel()
+    rows = [attributes(one) for one in received.metrics["agent_session_http_requests"].sum.data_points]
+    assert {"route": "/v1/sessions", "method": "GET", "status": "200"} in rows
+    assert "agent_session_http_request_duration_seconds" in received.metrics
 
 
 async def test_an_endpoint_without_the_library_is_a_clear_error(

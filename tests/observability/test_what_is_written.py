@@ -17,7 +17,7 @@ from scripts.prometheus_rule import prometheus_rule
 from tests.observability.support import FOLDER, ROOT, alerts, names_in, needs, queries_of_the_dashboard
 
 DOCS = (ROOT / "docs" / "observability.md").read_text()
-PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes"}
+PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_start_time_seconds"}
 
 
 def registered(registry: CollectorRegistry) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -106,10 +106,29 @@ def _groups() -> list[dict[str, Any]]:
     return yaml.safe_load((FOLDER / "rules.yaml").read_text())["groups"]
 
 
-@pytest.mark.parametrize("name", ["one", "two"])
-def test_names_that_people_choose_are_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "_known", set())
-    chosen = [metrics.bounded(f"{name}-{number}") for number in range(metrics.NAMES_KEPT + 5)]
+def test_names_that_people_choose_are_bounded_for_each_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many models must not hide a channel."""
+    monkeypatch.setattr(metrics, "_known", {})
+    chosen = [metrics.bounded("model", f"one-{number}") for number in range(metrics.NAMES_KEPT + 5)]
     assert len(set(chosen)) == metrics.NAMES_KEPT + 1
     assert chosen[-1] == metrics.OTHER
-    assert metrics.bounded(f"{name}-0") == f"{name}-0"
+    assert metrics.bounded("model", "one-0") == "one-0"
+    assert metrics.bounded("channel", "slack") == "slack"
+
+
+def test_every_query_of_the_dashboard_keeps_to_the_chosen_namespaces() -> None:
+    """One that is not there, as in compose, is chosen with all."""
+    dashboard = json.loads((FOLDER / "dashboard.json").read_text())
+    (variable,) = [one for one in dashboard["templating"]["list"] if one["name"] == "namespace"]
+    assert (variable["allValue"], variable["current"]["value"]) == (".*", ["$__all"])
+    for query in queries_of_the_dashboard():
+        assert query.count('namespace=~"$namespace"') == len(
+            re.findall(r"\b(?:agent_session|temporal|process)_", query)
+        )
+
+
+def test_no_rule_adds_up_tenants() -> None:
+    """Prometheus leaves a label away that no series has, so the rules hold without namespaces, too."""
+    for rule in [rule for group in _groups() for rule in group["rules"]]:
+        sums = re.findall(r"\b(?:sum|min|max)\b(?: by \(([^)]*)\))?", rule["expr"])
+        assert all(labels.startswith("namespace") for labels in sums), rule

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+from agent_session.gateway.tokens import open_to_others
 from agent_session.ops.doctor.findings import Finding, failed, ok, warning
 from agent_session.ops.doctor.volume import TODO
 from agent_session.ops.owner import OWNER_LOCK, is_owned
@@ -92,7 +93,7 @@ def secret_checks(settings: Settings) -> Generator[Finding]:
     yield from problems
     if not problems:
         words = ", ".join(files) if files else "no file outside the data directory is named"
-        yield ok("secrets", f"{words}{': readable by this user alone' if files else ''}")
+        yield ok("secrets", f"{words}{': readable by this service alone' if files else ''}")
 
 
 def _secret(name: str, path: Path) -> Finding | None:
@@ -104,7 +105,7 @@ def _secret(name: str, path: Path) -> Finding | None:
         return failed("secrets", f"{name}: {path} cannot be read: {error.strerror}", "mount or create it (0600)")
     if empty:
         return failed("secrets", f"{name}: {path} is empty", "write the secret into it")
-    if about.st_mode & (GROUP | OTHERS):
+    if open_to_others(about):
         words, todo = f"{name}: {path} can be read by others ({_mode(about)})", f"chmod 600 {path}"
         if name == "gateway.token_file":
             return failed("secrets", f"{words}, and the gateway refuses it", todo)
