@@ -1,16 +1,16 @@
 """The checker: what was sent, and what can be seen from outside, against what was promised.
 
 Reads the evidence folder and nothing else. Must not import the engine: it would believe what the engine
-believes. Each violation has a kind, a session and words; `kinds` are listed in the README.
+believes. Each violation has a kind, a session and words; docs/reliability.md says what each kind means.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from tests.chaos.seen import Deed, Message, Seen, Talk, load
+from tests.chaos.stalls import Held, late, silences, worst
 
 STALL_S = 15.0
 
@@ -28,6 +28,7 @@ class Verdict:
     stall_s: float = 0.0  #: the longest, faults taken out
     silence_s: float = 0.0  #: the longest, faults included
     late_s: float = 0.0  #: how long a delivery came after its reply at most, faults taken out
+    silences: int = 0  #: how many were longer than a stall may be, faults included
 
     def add(self, kind: str, session: str, words: str) -> None:
         self.violations.append(Violation(kind, session, words))
@@ -51,16 +52,15 @@ def check(folder: Path) -> tuple[Seen, Verdict]:
 
 
 def _answered_once(seen: Seen, message: Message, verdict: Verdict) -> None:
-    """A message that was taken has one reply, from the one turn that holds its words."""
+    """A message is taken in the end, and has one reply, from the one turn that holds its words."""
     talk = seen.talks.get(message.session)
     turns = talk.said.get(message.id, []) if talk else []
     if message.accepted is None:
-        if len(turns) > 1:
-            verdict.add("doubled", message.session, f"{message.id}, never acknowledged, stands in {turns}")
-        return
-    if not message.replies:
+        tried = "tried until the end" if message.tried_at >= 0 else "never came to say it"
+        verdict.add("untaken", message.session, f"{message.id} was never taken: {message.sender} {tried}")
+    elif not message.replies:
         verdict.add("lost", message.session, f"{message.id} has no reply")
-    if not turns:
+    if message.accepted is not None and not turns:
         verdict.add("lost", message.session, f"{message.id} stands in no turn")
     if len(turns) > 1:
         verdict.add("doubled", message.session, f"{message.id} stands in the turns {turns}")
@@ -145,15 +145,17 @@ def _deed(seen: Seen, talk: Talk, name: str, deed: Deed, verdict: Verdict) -> No
 
 
 def _order(seen: Seen, verdict: Verdict) -> None:
-    """What one sender says one after another is taken in in that order; steering and interrupts go ahead."""
+    """What a sender says once the message before is taken comes after it; steering and interrupts go ahead."""
     by_sender: defaultdict[tuple[str, str], list[Message]] = defaultdict(list)
     for message in seen.messages.values():
         if message.mode in ("collect", "followup") and message.accepted is not None:
             by_sender[message.session, message.sender].append(message)
     for (session, sender), messages in by_sender.items():
         places = seen.talks[session].places if session in seen.talks else {}
-        found = [one for one in sorted(messages, key=lambda one: one.order) if one.id in places]
-        for one, other in pairwise(found):
+        found = [one for one in sorted(messages, key=lambda one: one.accepted_at) if one.id in places]
+        for one, other in combinations(found, 2):
+            if not one.owed_before(other):
+                continue
             if places[one.id] > places[other.id]:
                 verdict.add("swapped", session, f"{sender} said {one.id} before {other.id}; they were taken in swapped")
             # a turn that was told to its waiters before the volume let it be written has no number yet
@@ -218,45 +220,22 @@ def _canaries(seen: Seen, verdict: Verdict) -> None:
 
 
 def _wedged(seen: Seen, verdict: Verdict) -> None:
-    for session, status in seen.statuses.items():
+    for session in seen.sessions:
+        status = seen.statuses.get(session, {"state": "nothing is known of it"})
         open_things = {name: status.get(name) for name in ("queue", "deliveries", "deliveries_dropped")}
         if status.get("state") != "idle" or any(open_things.values()):
             verdict.add("wedged", session, f"{status.get('state')}, {open_things}")
 
 
 def _stalls(seen: Seen, verdict: Verdict) -> None:
-    """While something waits for an answer, something moves: 15 s at most beyond what faults held up."""
-    for session in seen.sessions:
-        held = [(one["start"], one["end"]) for one in seen.faults if one.get("session", session) == session]
-        for began, ended in seen.waits(session):
-            verdict.silence_s = max(verdict.silence_s, ended - began)
-            stall_s = ended - began - _covered(held, began, ended)
-            verdict.stall_s = max(verdict.stall_s, stall_s)
-            if stall_s > STALL_S:
-                verdict.add("stall", session, f"nothing moved for {stall_s:.1f} s beyond faults, from {began:.1f} on")
-        for message, came in _posted(seen, session):
-            late_s = came - message.replies[0]["t"]
-            late_s -= _covered(held, message.replies[0]["t"], came)
-            verdict.late_s = max(verdict.late_s, late_s)
-            if late_s > STALL_S:
-                verdict.add("stall", session, f"{message.place} waited {late_s:.1f} s beyond faults for {message.id}")
-
-
-def _posted(seen: Seen, session: str) -> Iterator[tuple[Message, float]]:
-    """Messages with a place, and when the reply was seen there."""
-    for message in seen.messages.values():
-        if message.session == session and message.place and message.replies:
-            posts = seen.delivered[message.place.partition(":")[2]]
-            times = [post["t"] for post in posts if post["reply"] == message.replies[0]["turn"]]
-            if times and times[0]:
-                yield message, times[0]
-
-
-def _covered(spans: list[tuple[float, float]], began: float, ended: float) -> float:
-    """How much of the time from `began` to `ended` the spans cover together."""
-    total, reached = 0.0, began
-    for start, end in sorted(spans):
-        start, end = max(start, reached), min(end, ended)
-        if end > start:
-            total, reached = total + end - start, end
-    return total
+    """While somebody waits for an answer, something moves; a reply comes to its place: 15 s at most beyond faults."""
+    held = Held(seen)
+    answers, deliveries = list(silences(seen, held)), list(late(seen, held))
+    verdict.silence_s = max((one.raw_s for one in answers), default=0.0)
+    verdict.silences = len(worst([one for one in answers if one.raw_s > STALL_S]))
+    verdict.stall_s = max((one.beyond_s for one in answers), default=0.0)
+    verdict.late_s = max((one.beyond_s for one in deliveries), default=0.0)
+    for found, what in ((answers, "nothing moved"), (deliveries, "its delivery did not come")):
+        for one in worst([one for one in found if one.beyond_s > STALL_S]):
+            words = f"{what} for {one.beyond_s:.1f} s beyond faults ({one.raw_s:.1f} s in all), from {one.began:.1f} on"
+            verdict.add("stall", one.message.session, f"{one.message.id} of {one.message.sender}: {words}")

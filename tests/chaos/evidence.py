@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 FOLDERS = ("effects", "logs", "histories")
+#: what the fault driver itself writes at the end of a transcript
+TORN = b'{"v":1,"seq":99999,"turn":"t-torn","role":"assistant","content":"half of a li'
 
 
 class Evidence:

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.chaos.evidence import TORN
 from tests.chaos.plan import Fault
 from tests.chaos.process import run
 from tests.chaos.world import World
 
-TORN = b'{"v":1,"seq":99999,"turn":"t-torn","role":"assistant","content":"half of a li'
 REMOUNT_TRIES = 200
 
 
@@ -130,6 +130,7 @@ class Faults:
         async with self._volume:
             async with self._noted("read_only") as entry:
                 entry["done"] = await self._remount("ro")
+                entry["start"] = time.monotonic()  # until now everything could be written
                 if entry["done"]:
                     await asyncio.sleep(fault.length_s)
                     await self._remount("rw")

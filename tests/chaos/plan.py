@@ -9,6 +9,7 @@ from dataclasses import dataclass
 MODES = (("collect", 45), ("followup", 40), ("steer", 10), ("interrupt", 5))
 EFFECTS = (("say", 50), ("after", 30), ("before", 20))
 SENDERS = ("a", "b")
+PAIRS = (("", 84), ("raced", 8), ("behind", 8))
 CLI, HTTP, SLACK = "cli", "http", "slack"
 
 #: how often each fault comes beside the kills, for every hundred seconds of a run
@@ -30,7 +31,8 @@ class Said:
     text: str
     effect: str  #: say, or a command with its effect `before` or `after` it sleeps
     place: str = ""  #: where its reply is delivered to, besides
-    again: str = ""  #: `now`: sent twice at once; `late`: once more after its answer
+    again: str = ""  #: `now`: sent twice at once; `late`: once more after its answer; `old`: after the sender's next
+    pair: str = ""  #: with the sender's next: `raced`: both at once; `behind`: given up, and sent again after it
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def _talk(
                 text=_text(chance, identifier, effect),
                 effect=effect,
                 place=f"file:{name}-{sender}" if chance.random() < 0.4 and sender not in (HTTP, SLACK) else "",
-                again=_one_of(chance, (("", 88), ("now", 6), ("late", 6))),
+                again=_one_of(chance, (("", 82), ("now", 6), ("late", 6), ("old", 6))),
+                pair=_one_of(chance, PAIRS) if sender in (*SENDERS, HTTP) else "",
             )
         )
         orders[sender] += 1

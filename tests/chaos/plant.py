@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from tests.chaos.evidence import TORN
 
 Lines = list[dict[str, Any]]
 
@@ -15,9 +18,42 @@ def plant(folder: Path, what: str) -> None:
 
 def _drop(folder: Path) -> None:
     """A message that was taken is nowhere: not in its transcript, and nobody was answered."""
-    replies = _read(folder / "messages.jsonl")
-    victim = next(one["id"] for one in replies if one["what"] == "reply")
-    _write(folder / "messages.jsonl", [one for one in replies if one["id"] != victim or one["what"] != "reply"])
+
+    def without(lines: Lines) -> Lines | None:
+        said = next((line for line in lines if line["role"] == "user"), None)
+        if said is None:
+            return None
+        victim = said["content"].split()[0]
+        _change_events(folder, lambda one: None if one["id"] == victim and one["what"] == "reply" else one)
+        return _renumbered([line for line in lines if line is not said])
+
+    _change_one_talk(folder, without)
+
+
+def _unanswered(folder: Path) -> None:
+    """A message was taken in, and its sender never heard."""
+    victim = _a_reply(folder)["id"]
+    _change_events(folder, lambda one: None if one["id"] == victim and one["what"] == "reply" else one)
+
+
+def _untaken(folder: Path) -> None:
+    """A sender tried until the end, and was never acknowledged."""
+    victim = _a_reply(folder)["id"]
+    _change_events(folder, lambda one: None if one["id"] == victim and one["what"] in ("accepted", "reply") else one)
+
+
+def _answers(folder: Path) -> None:
+    """A message was answered twice, each time with another reply."""
+    reply = _a_reply(folder)
+    events = _read(folder / "messages.jsonl")
+    _write(folder / "messages.jsonl", [*events, {**reply, "text": reply["text"] + " or not"}])
+
+
+def _failed(folder: Path) -> None:
+    """A message was answered with an apology."""
+    victim = _a_reply(folder)["id"]
+    apology = {"outcome": "failed", "text": "Sorry"}
+    _change_events(folder, lambda one: {**one, **apology} if one["id"] == victim and one["what"] == "reply" else one)
 
 
 def _double(folder: Path) -> None:
@@ -39,9 +75,9 @@ def _swap(folder: Path) -> None:
     plan = json.loads((folder / "plan.json").read_text())
     by_sender: dict[tuple[str, str], list[str]] = {}
     for one in sorted(plan["said"], key=lambda one: one["order"]):
-        if one["mode"] in ("collect", "followup"):
+        if one["mode"] in ("collect", "followup") and not one["pair"]:  # of a pair no order is owed
             by_sender.setdefault((one["session"], one["sender"]), []).append(one["id"])
-    pairs = [tuple(found[:2]) for found in by_sender.values() if len(found) > 1]
+    pairs = [pair for found in by_sender.values() for pair in pairwise(found)]
 
     def swapped(lines: Lines) -> Lines | None:
         for pair in pairs:
@@ -65,6 +101,34 @@ def _resultless(folder: Path) -> None:
     _change_one_talk(folder, without)
 
 
+def _gap(folder: Path) -> None:
+    """A line of a transcript is gone."""
+
+    def without(lines: Lines) -> Lines | None:
+        return [line for line in lines if line["seq"] != 2] if len(lines) > 2 else None
+
+    _change_one_talk(folder, without)
+
+
+def _garbled(folder: Path) -> None:
+    """A line in the middle of a transcript is no JSON."""
+    path = next(iter(sorted((folder / "volume").glob("sessions/*/*/history.jsonl"))))
+    first, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(first[: len(first) // 2] + b"\n" + rest)
+
+
+def _untold(folder: Path) -> None:
+    """A command finished, and the model was told that it was interrupted."""
+
+    def told(lines: Lines) -> Lines | None:
+        victim = next((line for line in lines if line["role"] == "assistant" and "done m-" in line["content"]), None)
+        if victim is not None:
+            victim["content"] = victim["content"].replace("done m-", "interrupted m-", 1)
+        return lines if victim is not None else None
+
+    _change_one_talk(folder, told)
+
+
 def _canary(folder: Path) -> None:
     """The provider's key in a place where an exception's text could have put it."""
     run = json.loads((folder / "run.json").read_text())
@@ -83,6 +147,26 @@ def _post(folder: Path) -> None:
     path = next((folder / "volume").glob("channels/file/*.jsonl"))
     data = path.read_bytes()
     path.write_bytes(data + data.splitlines(keepends=True)[-1])
+
+
+def _lost_post(folder: Path) -> None:
+    """A reply never came to its place."""
+    path = next(path for path in sorted((folder / "volume").glob("channels/file/*.jsonl")) if path.stat().st_size)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+
+def _lost_effect(folder: Path) -> None:
+    """A command is said to have finished, and its effect never happened."""
+    talks = [line for path in (folder / "volume").glob("sessions/*/*/history.jsonl") for line in _whole(path)]
+    done = {line["call"] for line in talks if line["role"] == "tool" and line["outcome"] == "ok"}
+    asked = [call for line in talks if line["role"] == "assistant" for call in line.get("tool_calls") or []]
+    words = " ".join(call["args"] for call in asked if call["id"] in done)
+    for path in sorted((folder / "effects").glob("*.log")):
+        names = path.read_text().split()
+        victim = next((name for name in names if name in words), None)
+        if victim is not None:
+            return _write_words(path, [name for name in names if name != victim])
+    raise ValueError("no command finished: let the run be longer")
 
 
 def _slack(folder: Path) -> None:
@@ -107,21 +191,60 @@ def _stall(folder: Path) -> None:
     _write(folder / "messages.jsonl", events)
 
 
+def _nagged(folder: Path) -> None:
+    """The same, hidden: the sender says it again, another's channel dies, one of the workers sleeps, a line is torn."""
+    events, faults, grown = (_read(folder / f"{name}.jsonl") for name in ("messages", "faults", "progress"))
+    session_of = {one["id"]: one["session"] for one in json.loads((folder / "last.json").read_text())}
+    began = max(one["t"] for one in (*events, *grown))
+    victim = next(one for one in events if one["what"] == "reply" and one["id"] in session_of)
+    session = session_of[victim["id"]]
+    size = next(one["bytes"] for one in reversed(grown) if one.get("session") == session)
+    for second in range(5, 60, 5):
+        now = began + second
+        events.append({"t": now, "what": "tried", "id": victim["id"]})
+        faults.append({"t": now, "kind": "torn_line", "start": now, "end": now, "session": session, "done": True})
+        grown += [{"t": now + 0.1, "session": session, "bytes": size + len(TORN)}]
+        grown += [{"t": now + 0.4, "session": session, "bytes": size}]
+        for kind in ("kill_gateway", "kill_slack", "model_500", "stop_worker"):
+            faults.append({"t": now, "kind": kind, "start": now - 5, "end": now, "worker": 0})
+    victim["t"] = began + 60
+    for name, lines in (("messages", events), ("faults", faults), ("progress", grown)):
+        _write(folder / f"{name}.jsonl", lines)
+
+
 PLANTS: dict[str, Callable[[Path], None]] = {
     "drop": _drop,
+    "unanswered": _unanswered,
+    "untaken": _untaken,
     "double": _double,
+    "answers": _answers,
+    "failed": _failed,
     "swap": _swap,
     "resultless": _resultless,
+    "gap": _gap,
+    "garbled": _garbled,
+    "untold": _untold,
     "canary": _canary,
     "effect": _effect,
+    "lost_effect": _lost_effect,
     "post": _post,
+    "lost_post": _lost_post,
     "slack": _slack,
     "wedge": _wedge,
     "stall": _stall,
+    "nagged": _nagged,
 }
-FOUND_AS = {"drop": "lost", "double": "doubled", "swap": "swapped", "effect": "doubled", "post": "doubled",
-            "slack": "doubled", "resultless": "resultless", "canary": "canary", "wedge": "wedged",
-            "stall": "stall"}  # fmt: skip
+#: the kind of violation that each is found as, and what its words hold
+FOUND_AS = {"drop": ("lost", "stands in no turn"), "unanswered": ("lost", "has no reply"),
+            "untaken": ("untaken", "was never taken"), "double": ("doubled", "stands in the turns"),
+            "answers": ("doubled", "got different replies"), "failed": ("failed", "was answered failed"),
+            "swap": ("swapped", "were taken in swapped"), "resultless": ("resultless", "has 0 results"),
+            "gap": ("transcript", "seq goes from 1 to 3"), "garbled": ("transcript", "no JSON"),
+            "untold": ("untold", "told it was interrupted"), "canary": ("canary", "holds a secret"),
+            "effect": ("doubled", "happened 2 times"), "lost_effect": ("lost", "its effect happened 0 times"),
+            "post": ("doubled", " 2 times"), "lost_post": ("lost", "never came to file:"),
+            "slack": ("doubled", "Slack holds part"), "wedge": ("wedged", "running"),
+            "stall": ("stall", "nothing moved"), "nagged": ("stall", "nothing moved")}  # fmt: skip
 
 
 def _read(path: Path) -> Lines:
@@ -136,12 +259,29 @@ def _renumbered(lines: Lines) -> Lines:
     return [{**line, "seq": number} for number, line in enumerate(lines, 1)]
 
 
+def _whole(path: Path) -> Lines:
+    data = path.read_bytes()
+    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].decode().splitlines()]
+
+
+def _write_words(path: Path, words: list[str]) -> None:
+    path.write_text("".join(f"{word}\n" for word in words))
+
+
+def _a_reply(folder: Path) -> dict[str, Any]:
+    return next(one for one in _read(folder / "messages.jsonl") if one["what"] == "reply")
+
+
+def _change_events(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Of `messages.jsonl`; None takes one away."""
+    changed = map(change, _read(folder / "messages.jsonl"))
+    _write(folder / "messages.jsonl", [one for one in changed if one is not None])
+
+
 def _change_one_talk(folder: Path, change: Callable[[Lines], Lines | None]) -> None:
     """The first transcript in which there is something to change. Errors: ValueError."""
     for path in sorted((folder / "volume").glob("sessions/*/*/history.jsonl")):
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1].decode()
-        changed = change([json.loads(line) for line in whole.splitlines()])
+        changed = change(_whole(path))
         if changed is not None:
             _write(path, changed)
             return

@@ -9,7 +9,8 @@ from tests.chaos.checker import STALL_S, Verdict
 from tests.chaos.evidence import read_lines
 from tests.chaos.seen import Seen
 
-COUNTED = ("lost", "doubled", "swapped", "resultless", "transcript", "untold", "failed", "canary", "wedged", "stall")
+COUNTED = ("lost", "untaken", "doubled", "swapped", "resultless", "transcript", "untold", "failed", "canary", "wedged",
+           "stall")  # fmt: skip
 SHOWN = 20
 
 
@@ -38,6 +39,7 @@ def summary(seen: Seen, verdict: Verdict) -> dict[str, Any]:
         "longest_stall_s": round(verdict.stall_s, 1),
         "latest_delivery_s": round(verdict.late_s, 1),
         "longest_silence_s": round(verdict.silence_s, 1),
+        "long_silences": verdict.silences,
         "violations": {kind: found[kind] for kind in COUNTED},
         "volume_faults": "tmpfs" if run["mounted"] else "left out: they need root and mount",
     }
@@ -59,6 +61,7 @@ def table(known: dict[str, Any]) -> str:
         (f"longest stall beyond faults (limit {STALL_S:.0f} s)", f"{known['longest_stall_s']} s"),
         ("latest delivery after its reply, beyond faults (the same limit)", f"{known['latest_delivery_s']} s"),
         ("longest silence, faults included", f"{known['longest_silence_s']} s"),
+        (f"silences of more than {STALL_S:.0f} s, faults included", known["long_silences"]),
     ]
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 

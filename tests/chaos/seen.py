@@ -7,17 +7,14 @@ import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.evidence import read_lines
+from tests.chaos.evidence import TORN, read_lines
 
 NAME = re.compile(r"\bm-\d{4}-\w{4}\b")
 FATE = re.compile(r"\b(said|done|interrupted|unrun|broke) (m-\d{4}-\w{4})\b")
-#: a fault that says nothing of what stands still: how a life is, or what is done to a file
-NOT_HELD_UP = ("slow_fsync", "clock_skew", "torn_line")
-MODEL_PATIENCE_S = 3.0  #: a request that failed is not asked again at once
+NOTICED_S = 5.0  #: a torn line is seen to stand in its file by then, also on a busy machine
 
 
 @dataclass
@@ -31,8 +28,14 @@ class Message:
     place: str
     tried: float = 0.0
     accepted: float | None = None
+    tried_at: int = -1  #: which line of the evidence says so: two times can be the same
+    accepted_at: int = -1
     errors: int = 0
     replies: list[dict[str, Any]] = field(default_factory=list)
+
+    def owed_before(self, other: "Message") -> bool:
+        """Whether it was taken before its sender said the other: what is said at once may come in any order."""
+        return 0 <= self.accepted_at < other.tried_at
 
 
 @dataclass
@@ -84,19 +87,8 @@ class Seen:
     told: list[dict[str, Any]]
     canaries: list[bytes]
     interrupts: Counter[str]
-    progress: dict[str, list[float]]
+    progress: dict[str, list[float]]  #: when each session's transcript was seen to grow, in order
     slack: dict[str, list[dict[str, Any]]]  #: what the app said in each session's thread, in order
-
-    def waits(self, session: str) -> list[tuple[float, float]]:
-        """Times between two signs of life of a session while a message of it waited for its answer."""
-        own = [one for one in self.messages.values() if one.session == session and one.accepted is not None]
-        busy = sorted((one.tried, one.replies[0]["t"] if one.replies else self.run["ended"]) for one in own)
-        signs = sorted({*self.progress[session], *(time for span in busy for time in span)})
-        found: list[tuple[float, float]] = []
-        for began, ended in pairwise(signs):
-            if any(start <= began and ended <= end for start, end in busy):
-                found.append((began, ended))
-        return found
 
 
 def load(folder: Path) -> Seen:
@@ -111,11 +103,11 @@ def load(folder: Path) -> Seen:
     told = read_lines(folder / "model.jsonl")
     volume = folder / "volume"
     talks = {name: read_talk(name, path) for name in sessions for path in volume.glob(f"sessions/*/{name}-*")}
-    progress: dict[str, list[float]] = defaultdict(list)
+    faults, talked = read_lines(folder / "faults.jsonl"), defaultdict[str, list[tuple[float, int]]](list)
     grown: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for entry in read_lines(folder / "progress.jsonl"):
         if "session" in entry:
-            progress[entry["session"]].append(entry["t"])
+            talked[entry["session"]].append((entry["t"], entry["bytes"]))
         else:
             grown[entry["place"]].append((entry["t"], entry["bytes"]))
     slack: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -131,23 +123,25 @@ def load(folder: Path) -> Seen:
         effects=defaultdict(Counter, {name: _effects(folder, number) for number, name in enumerate(sessions)}),
         delivered=defaultdict(list, {p.stem: _posts(p, grown[p.stem]) for p in volume.glob("channels/file/*.jsonl")}),
         statuses=json.loads((folder / "status.json").read_text()),
-        faults=_faults(folder, told, messages),
+        faults=[one for one in faults if one.get("done", True)],
         told=told,
         canaries=[one.encode() for one in run["canaries"]] + ([mac.read_bytes().strip()] if mac.exists() else []),
         interrupts=Counter(one.session for one in messages.values() if one.mode == "interrupt"),
-        progress=progress,
+        progress=defaultdict(list, {name: _moves(name, sizes, faults) for name, sizes in talked.items()}),
         slack=slack,
     )
 
 
 def _fold(messages: dict[str, Message], events: list[dict[str, Any]]) -> None:
-    for event in events:
+    for number, event in enumerate(events):
         message = messages[event["id"]]
         what = event["what"]
         if what == "tried":
-            message.tried = message.tried or event["t"]
+            if message.tried_at < 0:
+                message.tried, message.tried_at = event["t"], number
         elif what == "accepted":
-            message.accepted = event["t"] if message.accepted is None else message.accepted
+            if message.accepted is None:
+                message.accepted, message.accepted_at = event["t"], number
         elif what == "reply":
             message.replies.append(event)
         else:
@@ -207,11 +201,17 @@ def _posts(path: Path, grown: list[tuple[float, int]]) -> list[dict[str, Any]]:
     return found
 
 
-def _faults(folder: Path, told: list[dict[str, Any]], messages: dict[str, Message]) -> list[dict[str, Any]]:
-    """Those that hold something up: of everything, or of the one session whose request failed."""
-    found = [one for one in read_lines(folder / "faults.jsonl") if one["kind"] not in NOT_HELD_UP]
-    for request in told:
-        if request["fault"] and request["first"] in messages:
-            session, end = messages[request["first"]].session, request["until"] + MODEL_PATIENCE_S
-            found.append({"kind": "model", "start": request["t"], "end": end, "session": session})
+def _moves(session: str, sizes: list[tuple[float, int]], faults: list[dict[str, Any]]) -> list[float]:
+    """When the transcript grew by what the service wrote. Half a line that the fault driver put there is none of
+    it, nor is its being cut off again."""
+    torn = [one["end"] for one in faults if one["kind"] == "torn_line" and one["done"] and one["session"] == session]
+    found: list[float] = []
+    whole = 0
+    for when, size in sizes:
+        tear = next((end for end in torn if -0.1 < when - end < NOTICED_S), None) if size - whole == len(TORN) else None
+        if tear is not None:
+            torn.remove(tear)
+        elif size != whole:
+            found.append(when)
+            whole = size
     return found

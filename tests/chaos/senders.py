@@ -1,8 +1,8 @@
 """The senders of a plan: they say what they are told, again under the same id until it is taken, and wait.
 
 In each session two are programs (`SessionClient`), one speaks HTTP with the gateway, one writes in Slack, one is a
-person with the command line. Each says its words one after another, at most two unanswered at a time. Must not judge
-an answer: it is noted as it came.
+person with the command line. Each says its words one after another, at most two unanswered at a time; but the plan
+has them send some at once, and some again after newer ones. Must not judge an answer: it is noted as it came.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any
 
 from agent_session.client import NoSuchMessage, ReplyPending, SessionClient
@@ -21,6 +22,7 @@ from tests.chaos.world import GATEWAY_TOKEN, World
 UNANSWERED = 2  #: of one sender in one session
 SEND_TRIES_S = 240.0
 ASK_AGAIN_S = 0.3
+GIVEN_UP_S = 0.004  #: about when a send is taken: nobody knows whether it was
 CLI_AT_ONCE = 2
 CLI_TIMEOUT_S = 60.0
 
@@ -51,18 +53,36 @@ class Senders:
 
     async def _sender(self, began: float, said: list[Said]) -> None:
         room = asyncio.Semaphore(1 if said[0].sender in (CLI, SLACK) else UNANSWERED)
+        before: Said | None = None
         async with asyncio.TaskGroup() as group:
-            for one in said:
-                await asyncio.sleep(max(0.0, began + one.at_s - time.monotonic()))
-                await room.acquire()
-                if one.sender == CLI:
-                    group.create_task(self._by_command(one, room))
-                elif one.sender == SLACK:
-                    group.create_task(self._in_slack(one, room))
-                elif await self._send(one):
-                    group.create_task(self._wait(one, room))
-                else:
-                    room.release()
+            for together in _together(said):
+                await asyncio.sleep(max(0.0, began + together[0].at_s - time.monotonic()))
+                for _ in together:
+                    await room.acquire()
+                if together[0].sender == CLI:
+                    group.create_task(self._by_command(together[0], room))
+                    continue
+                if together[0].sender == SLACK:
+                    group.create_task(self._in_slack(together[0], room))
+                    continue
+                for one, taken in zip(together, await self._send_all(together), strict=True):
+                    group.create_task(self._wait(one, room)) if taken else room.release()
+                if before is not None and before.again == "old":
+                    await self._send(before)
+                before = together[-1]
+
+    async def _send_all(self, together: list[Said]) -> list[bool]:
+        """One message; or two at once; or the second while nobody knows of the first, and then that again."""
+        if together[0].pair == "behind" and len(together) > 1:
+            first, second = together
+            self._note("tried", first)
+            sending = asyncio.create_task(self._send_once(first))
+            await asyncio.wait({sending}, timeout=GIVEN_UP_S)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            taken = await self._send(second)
+            return [await self._send(first), taken]
+        return await asyncio.gather(*map(self._send, together))
 
     async def _send(self, one: Said) -> bool:
         """Whether it was taken. The same id until then: nobody knows what became of a try that failed."""
@@ -140,27 +160,32 @@ class Senders:
             room.release()
 
     async def _by_command(self, one: Said, room: asyncio.Semaphore) -> None:
-        """`agent-session send`, again under the same id until it has printed a reply."""
+        """`agent-session send`, again under the same id until it is taken, then until it has printed a reply."""
         try:
             async with self._commands:
-                while True:
-                    self._note("tried", one)
-                    code, out, errors = await self._command(one)
-                    try:
-                        reply: dict[str, Any] = json.loads(out)
-                        break
-                    except ValueError:
-                        self._note("error", one, error=f"exit {code}: {errors[-300:]}")
-                    await asyncio.sleep(ASK_AGAIN_S)
-            self._note("accepted", one)
+                await self._command_until(one, "--no-wait")
+                self._note("accepted", one)
+                reply = await self._command_until(one)
             known = {name: reply.get(name, "") for name in ("outcome", "text", "turn", "n")}
             self._note("reply", one, **known)
             self.unanswered.discard(one.id)
         finally:
             room.release()
 
-    async def _command(self, one: Said) -> tuple[int, str, str]:
-        options = ["--id", one.id, "--mode", one.mode, "--json", "--timeout", str(CLI_TIMEOUT_S - 10)]
+    async def _command_until(self, one: Said, *more: str) -> dict[str, Any]:
+        """What it has printed, once it has printed anything."""
+        while True:
+            self._note("tried", one)
+            code, out, errors = await self._command(one, *more)
+            try:
+                printed: dict[str, Any] = json.loads(out)
+                return printed
+            except ValueError:
+                self._note("error", one, error=f"exit {code}: {errors[-300:]}")
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _command(self, one: Said, *more: str) -> tuple[int, str, str]:
+        options = ["--id", one.id, "--mode", one.mode, "--json", "--timeout", str(CLI_TIMEOUT_S - 10), *more]
         options += ["--reply-to", one.place] if one.place else []
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "agent_session", "send", one.session, one.text, *options,
@@ -179,3 +204,12 @@ class Senders:
 
     def _note(self, what: str, one: Said, **more: Any) -> None:
         self._world.evidence.note("messages", what=what, id=one.id, **more)
+
+
+def _together(said: list[Said]) -> Iterator[list[Said]]:
+    """One after another, but for the pairs."""
+    left = list(said)
+    while left:
+        count = 2 if left[0].pair else 1
+        yield left[:count]
+        del left[:count]

@@ -10,7 +10,8 @@ from tests.chaos.checker import check
 from tests.chaos.driver import Shape, run_plan
 from tests.chaos.plan import make_plan
 from tests.chaos.plant import FOUND_AS, PLANTS, plant
-from tests.chaos.report import summary, table, words_of
+from tests.chaos.report import COUNTED, summary, table, words_of
+from tests.chaos.seen import Message
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -39,7 +40,30 @@ def test_a_planted_violation_is_found(evidence: Path, tmp_path: Path, what: str)
     shutil.copytree(evidence, folder)
     plant(folder, what)
     _, verdict = check(folder)
-    assert FOUND_AS[what] in {one.kind for one in verdict.violations}
+    kind, words = FOUND_AS[what]
+    assert [one for one in verdict.violations if one.kind == kind and words in one.words], words_of(verdict)
+
+
+def test_each_kind_of_violation_is_planted() -> None:
+    assert {kind for kind, _ in FOUND_AS.values()} == set(COUNTED)
+
+
+def test_order_is_owed_to_what_was_taken_before_the_next_was_said() -> None:
+    def said(tried_at: int, accepted_at: int) -> Message:
+        return Message("m", "s00", "a", 0, "collect", "say", "", tried_at=tried_at, accepted_at=accepted_at)
+
+    first, raced, later, never = said(0, 3), said(1, 2), said(4, 9), said(5, -1)
+    assert first.owed_before(later)
+    assert raced.owed_before(later)
+    assert not first.owed_before(raced)
+    assert not raced.owed_before(first)
+    assert not never.owed_before(later)
+
+
+def test_a_plan_sends_what_it_says_also_out_of_order() -> None:
+    plan = make_plan(3, 1000, 20, 10, 60)
+    assert {one.again for one in plan.said} == {"", "now", "late", "old"}
+    assert {one.pair for one in plan.said} == {"", "raced", "behind"}
 
 
 def test_a_plan_is_a_function_of_its_seed() -> None:
