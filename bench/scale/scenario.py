@@ -58,7 +58,8 @@ class Costs:
     cold_cpu_s: float
     move_cpu_s: float  #: of the new worker, for a session that rolls over to it
     recovery_s: float = 3.8  #: from SIGKILL to the step's next attempt
-    sticky_s: float = 0.5  #: until a workflow task of a killed worker goes to another
+    #: until a task of a killed worker's session goes to another: 5 s at most in the ten seconds after, then nothing
+    sticky_s: float = 0.5
     stopped_s: float = 0.2  #: until a step that a stopping worker gave back is offered again
 
 
