@@ -100,6 +100,7 @@ class Services:
     record: Record
     live: Live = field(default_factory=NoLive)
     channels: tuple[str, ...] | None = None  #: those that deliver; None: not known here
+    check_address: Callable[[str], None] | None = None  #: ValueError; None: not known here
     schedules: Callable[[str, str], OwnSchedules] | None = None  #: of a session, for a call; None: no Temporal here
     models: dict[str, Model] = field(default_factory=lambda: dict[str, Model]())
 

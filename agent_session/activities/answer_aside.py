@@ -23,6 +23,7 @@ from agent_session.domain.cards import code_of, is_spoken, request_text
 from agent_session.domain.commands import COMMANDS, HELP, MODEL, NEW, QUEUE, STATUS, STOP, command_of
 from agent_session.domain.messages import HEARTBEAT, NOTICE
 from agent_session.domain.patterns import PATTERN_CHARS
+from agent_session.domain.schedules import SCHEDULE_CHANNEL
 from agent_session.domain.status_words import status_lines
 from agent_session.domain.turns import REASON_BYTES, Decision
 from agent_session.domain.wire import clipped
@@ -36,6 +37,7 @@ TEXT_BYTES = 8 * 1024
 log = structlog.get_logger("agent_session.asides")
 KEPT = "Your words are kept: they join this turn when it goes on."
 DEFAULT_WORDS = ("default", "-")  #: take a choice back
+NOBODYS = (HEARTBEAT, SCHEDULE_CHANNEL)  #: channels whose words no person says
 
 
 async def answer_aside(services: Services, request: AsideInput) -> AsideAnswer:
@@ -46,6 +48,8 @@ async def answer_aside(services: Services, request: AsideInput) -> AsideAnswer:
     if request.message.kind == NOTICE:
         return await asyncio.to_thread(_notice, services, request)
     word, rest = command_of(request.message) or ("", "")
+    if word and request.message.channel in NOBODYS:
+        return await asyncio.to_thread(_spooled, services, request, _not_a_person(request, word))
     if word == MODEL and rest:
         return await asyncio.to_thread(_spooled, services, request, _choose_model(services, rest))
     return await asyncio.to_thread(_answer, services, request)
@@ -59,6 +63,14 @@ def _notice(services: Services, request: AsideInput) -> AsideAnswer:
     if message.text_ref:
         return AsideAnswer(text_ref=message.text_ref)
     return _spooled(services, request, AsideAnswer(text=message.text))
+
+
+def _not_a_person(request: AsideInput, word: str) -> AsideAnswer:
+    """Such a message is of a kind that has no commands, but its kind is not signed, and a workflow of an older
+    version may read it as a person's."""
+    who = {"session": request.key, "principal": request.message.principal, "channel": request.message.channel}
+    log.warning("a command that no person gave was refused", command=word, **who)
+    return AsideAnswer(text=f"/{word} was refused: only a person may give commands.")
 
 
 def _answer(services: Services, request: AsideInput) -> AsideAnswer:

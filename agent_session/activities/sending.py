@@ -25,13 +25,15 @@ class Sending:
         self._services, self._key, self._turn, self._call, self._sent = services, key, turn, call, sent
 
     async def __call__(self, address: str, text: str, files: Sequence[NamedFile] = ()) -> None:
-        """Errors: ToolError for a channel that nobody delivers for; VolumeUnavailable."""
+        """Errors: ToolError for an address that its channel can never post to; VolumeUnavailable."""
         address = address or (await self._services.record.speaker(self._key, self._turn)).place
         if not address:
             raise ToolError("this turn came from no place that messages can be sent to: answer it, or name an address")
-        known, channel = self._services.channels, address.partition(":")[0]
-        if known is not None and channel not in known:
-            raise ToolError(f"there is no channel {channel!r} to send through; there are: {', '.join(known) or 'none'}")
+        if self._services.check_address is not None:
+            try:
+                self._services.check_address(address)
+            except ValueError as error:
+                raise ToolError(f"nothing was sent: {error}") from None
         self._sent.append(await asyncio.to_thread(self._stored, address, text, files))
 
     def _stored(self, address: str, text: str, files: Sequence[NamedFile]) -> Delivery:

@@ -13,7 +13,6 @@ import typer
 from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, say, settings_from
 from agent_session.domain.beats import SKIPS
 from agent_session.domain.cards import visible
-from agent_session.domain.schedules import LAST, NONE, checked_target
 from agent_session.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
@@ -54,7 +53,6 @@ def set_(
     from agent_session.scheduled.schedules_when import local_time_zone
 
     settings = settings_from(data_dir, address)
-    _check_target(target, settings)
     wanted = Wanted(every=every, active=active, time_zone=tz, target=target, jitter=jitter)
 
     async def work(found: "Heartbeats", client: "SessionClient") -> "Shown":
@@ -166,19 +164,6 @@ async def _approve(
         say("it is not approved: beats are skipped until it is")
         return said
     return await found.approve(session, content, client.principal)
-
-
-def _check_target(target: str, settings: Settings) -> None:
-    """Errors: ValueError for a place that can never be posted to."""
-    if not target or checked_target(target) in (LAST, NONE):
-        return
-    from channels import load_channel
-
-    name, _, place = target.partition(":")
-    channel = load_channel(name, settings)
-    if not channel.capabilities.delivers:
-        raise ValueError(f"channel {name!r} delivers nothing: name a target that can be written to, like file:notes")
-    channel.check_place(place)
 
 
 def _with_heartbeats(settings: Settings, work: "Callable[[Heartbeats, SessionClient], Awaitable[T]]") -> T:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from agent_session.cli.common import Address, DataDir, Json, Session, print_json, run, say, settings_from
-from agent_session.domain.schedules import LAST, NONE, NoSuchSchedule, Shown, Wanted, checked_target
+from agent_session.domain.schedules import LAST, NoSuchSchedule, Shown, Wanted
 from agent_session.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def add(
         jitter=jitter,
     )
     settings = settings_from(data_dir, address)
-    made = _with_schedules(settings, lambda found, who: found.add(session, wanted, made_by=who), target)
+    made = _with_schedules(settings, lambda found, who: found.add(session, wanted, made_by=who))
     _print(made, as_json)
 
 
@@ -131,9 +131,9 @@ def remove(session: Session, name: Name, data_dir: DataDir = None, address: Addr
     say(f"schedule {name} of session {session} is removed")
 
 
-def _with_schedules(settings: Settings, work: "Callable[[Schedules, str], Awaitable[T]]", target: str = "") -> T:
+def _with_schedules(settings: Settings, work: "Callable[[Schedules, str], Awaitable[T]]") -> T:
     async def attached() -> T:
-        async with _schedules(settings, target) as (found, who):
+        async with _schedules(settings) as (found, who):
             return await work(found, who)
 
     try:
@@ -144,7 +144,7 @@ def _with_schedules(settings: Settings, work: "Callable[[Schedules, str], Awaita
 
 
 @asynccontextmanager
-async def _schedules(settings: Settings, target: str) -> "AsyncGenerator[tuple[Schedules, str]]":
+async def _schedules(settings: Settings) -> "AsyncGenerator[tuple[Schedules, str]]":
     """The schedules of this service, and who asks. Errors: Unreachable, BadSettings."""
     if settings.gateway.url:
         raise BadSettings(
@@ -155,17 +155,7 @@ async def _schedules(settings: Settings, target: str) -> "AsyncGenerator[tuple[S
     from agent_session.scheduled.schedules import Schedules
 
     async with local(settings, channel="cli", start=False) as client:
-        yield Schedules(client.temporal, client.settings, channels=_delivering(settings, target)), client.principal
-
-
-def _delivering(settings: Settings, target: str) -> list[str] | None:
-    """Channels that a target may name; not looked for where none is named."""
-    if not target or checked_target(target) in (LAST, NONE):
-        return None
-    from agent_session.ops.channel_status import described
-    from channels import channel_names
-
-    return [name for name in channel_names() if described(name, settings).delivers]
+        yield Schedules(client.temporal, client.settings), client.principal
 
 
 def _print(found: Shown, as_json: bool) -> None:

@@ -3,6 +3,7 @@ stands apart from the commands that need to start quickly."""
 
 import asyncio
 import time
+from functools import partial
 
 from temporalio.client import Client
 
@@ -11,6 +12,7 @@ from agent_session.connection import Unreachable, connect
 from agent_session.live.bus import live_bus
 from agent_session.operations import load_services
 from agent_session.ops.owner import is_owned
+from agent_session.scheduled.targets import check_address
 from agent_session.settings import Settings
 from agent_session.telemetry import set_up_logging
 from agent_session.telemetry.process import Process
@@ -42,6 +44,7 @@ async def _work(
     await require_search_attribute(client)
     every = [load_channel(name, settings) for name in channel_names()]
     services.channels = tuple(one.name for one in every if one.capabilities.delivers)
+    services.check_address = partial(check_address, settings=settings)
     own = delivered_by_workers(settings) if all_channels else []
     chosen = [load_channel(name, settings) for name in dict.fromkeys([*own, *names])]
     deliveries = [channel_worker(client, one, settings) for one in chosen if one.capabilities.delivers]

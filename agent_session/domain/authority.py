@@ -58,6 +58,11 @@ def pattern_is_signed(key: bytes, session: str, allowed: AllowedPattern) -> bool
     return hmac.compare_digest(allowed.mac, sign_pattern(key, session, allowed).mac)
 
 
+def sign_stored(key: bytes, *parts: object) -> str:
+    """Of what stands on the volume: first what it is, then whose, as far as its content does not say so."""
+    return _mac(key, *parts)
+
+
 def _message_mac(key: bytes, session: str, message: InboundMessage) -> str:
     """Mode and kind are left out: they carry no authority, and an old worker reads new words as default."""
     return _mac(
@@ -76,4 +81,4 @@ def _message_mac(key: bytes, session: str, message: InboundMessage) -> str:
 
 
 def _mac(key: bytes, *parts: object) -> str:
-    return hmac.new(key, json.dumps(parts).encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.new(key, json.dumps(parts, sort_keys=True).encode(), hashlib.sha256).hexdigest()[:32]

@@ -4,12 +4,11 @@ Pure. Temporal holds the times, and a reference; words and target stand in a def
 with the key of the data directory (I2, I10): who merely reaches Temporal makes a schedule say nothing of theirs.
 """
 
-import hashlib
 import hmac
-import json
 import re
 from dataclasses import dataclass, replace
 
+from agent_session.domain.authority import sign_stored
 from agent_session.domain.limits import KEY_BYTES
 from agent_session.domain.wire import Wire, from_wire, to_wire
 
@@ -174,5 +173,4 @@ def definition_from(key: bytes, raw: Wire) -> Definition | None:
 
 
 def _mac(key: bytes, wire: Wire) -> str:
-    text = json.dumps(["schedule", wire], sort_keys=True)
-    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:32]
+    return sign_stored(key, "schedule", wire)

@@ -5,9 +5,7 @@ holds nothing but the session's key, so who merely reaches Temporal sets no targ
 `heartbeat-skips.json` is what the activity remembers from beat to beat. Synchronous: callers go through a thread.
 """
 
-import hashlib
 import hmac
-import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from typing import Any, cast
 
 import orjson
 
+from agent_session.domain.authority import sign_stored
 from agent_session.domain.schedules import LAST
 from agent_session.domain.wire import from_wire, to_wire
 from agent_session.paths import TooLarge, UnsafePath, read_regular, write_whole
@@ -100,5 +99,4 @@ def _read(volume: Volume, key: str, name: str) -> dict[str, Any]:
 
 
 def _mac(secret: bytes, key: str, heartbeat: Heartbeat) -> str:
-    text = json.dumps(["heartbeat", key, to_wire(replace(heartbeat, mac=""))], sort_keys=True)
-    return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:32]
+    return sign_stored(secret, "heartbeat", key, to_wire(replace(heartbeat, mac="")))

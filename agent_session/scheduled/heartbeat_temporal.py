@@ -1,7 +1,7 @@
 """A heartbeat as a Temporal Schedule. It holds the session's key and times, nothing that carries authority (I10)."""
 
 from collections.abc import AsyncGenerator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio.client import (
     Client,
@@ -46,6 +46,7 @@ def schedule_of(key: str, heartbeat: Heartbeat, task_queue: str) -> Schedule:
         spec=ScheduleSpec(
             intervals=[ScheduleIntervalSpec(every=every, offset=since_set)],
             jitter=timedelta(seconds=heartbeat.jitter_s) if heartbeat.jitter_s else None,
+            start_at=datetime.fromtimestamp(heartbeat.set_s + 1, UTC),  # else jitter makes a beat of the time it is set
         ),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=timedelta(seconds=catch_up_s)),
     )

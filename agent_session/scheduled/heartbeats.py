@@ -16,7 +16,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from agent_session.client_types import NoSuchSession, SessionError
 from agent_session.domain.ids import session_key, workflow_id
-from agent_session.domain.schedules import LAST, checked_target
 from agent_session.scheduled.heartbeat_content import digest_of, has_something
 from agent_session.scheduled.heartbeat_file import (
     Heartbeat,
@@ -36,6 +35,7 @@ from agent_session.scheduled.heartbeat_temporal import (
     schedule_of,
 )
 from agent_session.scheduled.schedules_when import seconds_of, span, time_zone
+from agent_session.scheduled.targets import checked_target
 from agent_session.settings import Settings
 from agent_session.transcript.volume import Volume
 
@@ -102,7 +102,7 @@ class Heartbeats:
         await self._check_session(key)
         secret = self._secret()
         before = await asyncio.to_thread(read_heartbeat, self._volume, key, secret)
-        heartbeat = _changed(before or Heartbeat(time_zone=time_zone(zone)), wanted)
+        heartbeat = _changed(before or Heartbeat(time_zone=time_zone(zone)), wanted, self._settings)
         await asyncio.to_thread(write_heartbeat, self._volume, key, secret, heartbeat)
         await put_schedule(self._temporal, key, schedule_of(key, heartbeat, self._settings.task_queue))
         return await self.show(key)
@@ -217,7 +217,7 @@ class Heartbeats:
         )
 
 
-def _changed(heartbeat: Heartbeat, wanted: Wanted) -> Heartbeat:
+def _changed(heartbeat: Heartbeat, wanted: Wanted, settings: Settings) -> Heartbeat:
     """Errors: BadHeartbeat, BadSchedule, BadHours."""
     every_s = seconds_of(wanted.every) if wanted.every else heartbeat.every_s
     jitter_s = heartbeat.jitter_s
@@ -231,7 +231,7 @@ def _changed(heartbeat: Heartbeat, wanted: Wanted) -> Heartbeat:
         jitter_s=jitter_s,
         active=checked_hours(wanted.active) if wanted.active else heartbeat.active,
         time_zone=time_zone(wanted.time_zone) if wanted.time_zone else heartbeat.time_zone,
-        target=checked_target(wanted.target or heartbeat.target or LAST),
+        target=checked_target(wanted.target, settings) if wanted.target else heartbeat.target,
         set_s=int(time.time()),
     )
 

@@ -8,7 +8,6 @@ between the two shows as `lost`, and says nothing. One-shots remove themselves w
 import asyncio
 import time
 import uuid
-from collections.abc import Collection
 from contextlib import suppress
 
 from temporalio.client import Client, ScheduleAlreadyRunningError, ScheduleDescription
@@ -17,14 +16,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from agent_session.domain.ids import session_key
 from agent_session.domain.schedules import (
     LAST,
-    NONE,
     BadSchedule,
     Definition,
     NoSuchSchedule,
     Shown,
     Wanted,
     checked_for_isolation,
-    checked_target,
     checked_text,
     key_and_name,
     schedule_id,
@@ -33,6 +30,7 @@ from agent_session.domain.schedules import (
 from agent_session.scheduled.schedules_store import Definitions, Forged
 from agent_session.scheduled.schedules_temporal import ONCE_CATCH_UP, schedule_of, shown
 from agent_session.scheduled.schedules_when import LEAST_EVERY_S, local_time_zone, seconds_of, span, when_of
+from agent_session.scheduled.targets import checked_target
 from agent_session.settings import Settings
 from agent_session.transcript.volume import Volume
 
@@ -48,9 +46,8 @@ class Schedules:
     """All schedules that this Temporal and this volume have. Errors of all methods: BadSessionKey,
     VolumeUnavailable, RPCError."""
 
-    def __init__(self, temporal: Client, settings: Settings, *, channels: Collection[str] | None = None) -> None:
+    def __init__(self, temporal: Client, settings: Settings) -> None:
         self._temporal, self._settings = temporal, settings
-        self._channels = channels  #: that a target may name; None: not known here
         self._volume = Volume(settings.data_dir)
 
     async def add(
@@ -140,17 +137,12 @@ class Schedules:
         jitter_s = seconds_of(wanted.jitter) if wanted.jitter else 0
         if when.every_s and jitter_s >= when.every_s:
             raise BadSchedule(f"a jitter of {span(jitter_s)} must be shorter than the {span(when.every_s)} between")
-        target = checked_target(wanted.target or LAST)
-        channel = target.partition(":")[0]
-        if target not in (LAST, NONE) and self._channels is not None and channel not in self._channels:
-            known = ", ".join(self._channels) or "none"
-            raise BadSchedule(f"there is no channel {channel!r} to answer through; there are: {known}")
         return Definition(
             session=checked_for_isolation(key) if wanted.isolated else key,
             name=schedule_name(wanted.name) if wanted.name else f"s-{uuid.uuid4().hex[:8]}",
             text=checked_text(wanted.text),
             when=when,
-            target=target,
+            target=checked_target(wanted.target or LAST, self._settings),
             isolated=wanted.isolated,
             jitter_s=jitter_s,
             made_by=made_by,

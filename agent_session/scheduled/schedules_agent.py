@@ -21,7 +21,7 @@ class AgentSchedules:
     """For one tool call. Errors of all methods: BadSchedule, VolumeUnavailable, RPCError."""
 
     def __init__(self, client: Client, services: Services, session: str, call: str) -> None:
-        self._schedules = Schedules(client, services.settings, channels=services.channels)
+        self._schedules = Schedules(client, services.settings)
         self._session, self._call = session, call
         self._zone = services.settings.schedule.time_zone or local_time_zone()
 

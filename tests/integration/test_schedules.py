@@ -9,11 +9,13 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
+from agent_session.client import SessionClient
 from agent_session.domain.cards import code_of
 from agent_session.domain.schedules import BadSchedule, NoSuchSchedule, Shown, Wanted, When, schedule_id
 from agent_session.scheduled.schedules import Schedules
@@ -334,6 +336,47 @@ async def test_what_it_says_decides_on_nothing_and_asks_like_anybody(make_servic
     assert not list((service.volume.path_of(key) / "workspace").glob("by-*"))
 
 
+COMMANDS = ("/stop", "/new", "/model offline", "/approve x", "/status")
+
+
+async def test_a_command_that_a_schedule_says_is_words_like_any_other(service: Service, schedules: Schedules) -> None:
+    """Commands are for people: nothing is stopped, begun anew or chosen."""
+    key = fresh_key()
+    await service.client.send(key, "sleep 60", id="long")
+    await service.until(key, lambda status: status.state == "running")
+    for number, words in enumerate(COMMANDS):
+        await schedules.add(key, wanted(words, name=f"n{number}"))
+        await schedules.run(key, f"n{number}")
+    status = await service.until(key, lambda status: status.queue == len(COMMANDS))
+    assert status.state == "running"
+    await service.client.cancel(key)
+    said = await until_said(service, key, 1 + len(COMMANDS))
+    assert set(said) == {"sleep 60", *COMMANDS}
+    assert not [line for line in service.lines(key) if line.get("event") in ("new", "model")]
+
+
+@pytest.mark.parametrize("channel", ["schedule", "heartbeat"])
+async def test_a_command_of_theirs_is_refused_also_when_it_comes_as_a_persons(service: Service, channel: str) -> None:
+    """The kind of a message is not signed, and an older workflow reads a new one as a person's."""
+    key = fresh_key()
+    await service.client.send(key, "sleep 60", id="long")
+    await service.until(key, lambda status: status.state == "running")
+    nobody = SessionClient(service.temporal, service.settings, channel=channel, principal=f"{channel}:{key}")
+    nobody.grants = ()
+    with capture_logs() as logs:
+        for words in COMMANDS:
+            assert "only a person" in (await nobody.ask(key, words, timeout_s=30)).text
+    refused = [one for one in logs if one["event"] == "a command that no person gave was refused"]
+    assert [(one["command"], one["principal"]) for one in refused] == [
+        (word, f"{channel}:{key}") for word in ("stop", "new", "model", "allow", "status")
+    ]
+    assert (await service.client.status(key)).state == "running"
+    await service.client.cancel(key)
+    assert (await service.client.await_reply(key, "long", timeout_s=30)).outcome == "cancelled"
+    await service.ask(key, "remember the end")
+    assert not [line for line in service.lines(key) if line.get("event") in ("new", "model")]
+
+
 async def test_it_carries_no_grants(service: Service, schedules: Schedules) -> None:
     key = fresh_key()
     await schedules.add(key, wanted("hello", name="meek"))
@@ -507,16 +550,27 @@ async def test_a_one_shot_that_failed_is_swept(service: Service, schedules: Sche
     ({"name": "Big Name"}, "no name"),
     ({"target": "nosuch:x"}, "no channel 'nosuch'"),
     ({"target": "somewhere"}, "no target"),
+    ({"target": "file:a/b"}, "'a/b' is no file name"),
+    ({"target": "slack:nonsense"}, "'nonsense' is no place in Slack"),
+    ({"target": "cli:x"}, "channel 'cli' delivers nothing"),
     ({"every": "10s", "jitter": "10s"}, "must be shorter"),
     ({"every": "soon"}, "no time span"),
 ])  # fmt: skip
 async def test_what_cannot_be_made_is_refused_and_leaves_nothing(
     service: Service, how: dict[str, str], words: str
 ) -> None:
-    schedules, key = Schedules(service.temporal, service.settings, channels=("file",)), fresh_key()
+    schedules, key = Schedules(service.temporal, service.settings), fresh_key()
     with pytest.raises(BadSchedule, match=words):
         await schedules.add(key, wanted(**how))
     assert not (service.volume.path_of(key) / "schedules").exists()
+
+
+async def test_a_place_is_judged_by_its_channel_also_where_that_has_no_settings(schedules: Schedules) -> None:
+    """A shell beside the service has none of Slack's tokens."""
+    key = fresh_key()
+    made = await schedules.add(key, wanted(name="there", target="slack:T024BE7LD/C024BE91L"))
+    assert (made.state, made.target) == ("active", "slack:T024BE7LD/C024BE91L")
+    await schedules.remove(key, "there")
 
 
 async def test_commands_make_list_show_and_remove(service: Service, schedules: Schedules, tmp_path: Path) -> None:
@@ -550,15 +604,18 @@ async def test_commands_make_list_show_and_remove(service: Service, schedules: S
     (["hello", "--cron", "0 25 * * *"], "the hour '25'"),
     (["hello", "--at", "2020-01-01T09:00"], "has passed"),
     (["hello", "--in", "1h", "--target", "nosuch:x"], "no channel 'nosuch'"),
+    (["hello", "--in", "1h", "--target", "file:a/b"], "'a/b' is no file name"),
     (["", "--in", "1h"], "no words"),
 ])  # fmt: skip
 async def test_a_command_that_cannot_be_meant_is_refused_with_what_to_do(
     service: Service, arguments: list[str], words: str
 ) -> None:
-    ran = await at_the_service(service).run("schedule", "add", fresh_key(), *arguments)
+    shell, key = at_the_service(service), fresh_key()
+    ran = await shell.run("schedule", "add", key, *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert words in ran.err
     assert "Traceback" not in ran.err
+    assert (await shell.run("schedule", "list", key, "--json")).json == []
 
 
 async def test_schedules_are_not_made_through_a_gateway(service: Service) -> None:

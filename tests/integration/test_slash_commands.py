@@ -20,7 +20,7 @@ async def busy(service: Service) -> tuple[Service, str]:
 
 
 async def quickly(service: Service, key: str, words: str) -> str:
-    return (await asyncio.wait_for(service.ask(key, words), 5)).text
+    return (await asyncio.wait_for(service.ask(key, words), 15)).text
 
 
 async def test_status_is_answered_while_a_turn_runs(busy: tuple[Service, str]) -> None:
@@ -42,7 +42,7 @@ async def test_queue_shows_what_waits(busy: tuple[Service, str]) -> None:
 async def test_stop_ends_the_running_turn(busy: tuple[Service, str]) -> None:
     service, key = busy
     assert "Stopping" in await quickly(service, key, "/stop")
-    assert (await service.client.await_reply(key, "long", timeout_s=10)).outcome == "cancelled"
+    assert (await service.client.await_reply(key, "long", timeout_s=20)).outcome == "cancelled"
     await service.until(key, lambda status: status.state == "idle")
     assert await quickly(service, key, "/stop") == "No turn runs."
 

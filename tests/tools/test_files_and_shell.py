@@ -13,6 +13,7 @@ from agent_session.sandbox import confinement
 from agent_session.settings import ToolsSettings, load_settings
 from agent_session.tools import BadTool, ToolContext, ToolError, load_toolbox, tool
 from tests.e2e.support import alive, command_of, descendants
+from tests.support import until_true
 
 
 async def test_what_is_written_can_be_read_and_listed(call: Any) -> None:
@@ -63,14 +64,14 @@ async def test_a_command_at_its_time_out_is_killed_with_all_it_started(call: Any
     began = time.monotonic()
     with pytest.raises(ToolError, match="killed after 1 s"):
         await call("shell", command="echo begun; setsid sleep 4242 & sleep 4242", timeout_s=1)
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 60
     assert not any("sleep 4242" in command_of(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc"))))
 
 
 async def test_what_a_command_leaves_behind_is_killed_when_it_ends(call: Any) -> None:
     began = time.monotonic()
     await call("shell", command="(setsid nohup sleep 4343 >/dev/null 2>&1 &) ; sleep 0.2; echo done")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert not any("sleep 4343" in command_of(pid) for pid in map(int, filter(str.isdigit, os.listdir("/proc"))))
 
 
@@ -87,9 +88,12 @@ async def test_without_the_linux_call_the_process_group_still_dies(call: Any, mo
 
 async def test_a_cancelled_command_is_killed(call: Any) -> None:
     task = asyncio.create_task(call("shell", command="sleep 4545"))
-    await asyncio.sleep(0.5)
-    running = [pid for pid in descendants(os.getpid()) if "sleep 4545" in command_of(pid)]
-    assert running
+
+    async def runs() -> list[int]:
+        found = [pid for pid in descendants(os.getpid()) if "sleep 4545" in command_of(pid)]
+        return found if any(command_of(pid).startswith("sleep") for pid in found) else []
+
+    running = await until_true(runs)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from agent_session.sandbox.jobs import LOST, RUNNING, Jobs
 from agent_session.settings import ShellSettings, ToolsSettings
 from agent_session.tools import ToolError
 from tests.e2e.support import alive, command_of, descendants
+from tests.support import until_true
 
 REQUIRED = "AGENT_TESTS_REQUIRE_ALL" in os.environ
 PUBLIC = "203.0.113.7"  #: kept for documentation: nobody's, so it can stand for a public address here
@@ -220,6 +222,17 @@ async def test_with_network_the_internet_is_reached_and_neither_host_nor_metadat
             assert "reached" not in said, address
 
 
+async def answers(host: str, port: int) -> bool:
+    """Whether this process, which no sandbox confines, reaches it."""
+    try:
+        async with asyncio.timeout(2):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
 async def beyond_the_host(sh: Any) -> str:
     """Ask a server that is neither on this host nor in its networks: one in a namespace behind a link of its
     own, routed by a single address."""
@@ -240,7 +253,7 @@ async def beyond_the_host(sh: Any) -> str:
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            await asyncio.sleep(0.5)
+            await until_true(partial(answers, "203.0.113.200", 8099))
             return str(await sh(reach("203.0.113.200", 8099), network=True))
         finally:
             server.terminate()

@@ -105,13 +105,14 @@ async def test_removing_one_asks_and_reaches_no_other_session(service: Service) 
     ({"text": "x", "cron": "0 25 * * *"}, "the hour '25'"),
     ({"text": " ", "every": "1h"}, "no words"),
     ({"text": "x", "after": "1h", "target": "nosuch:x"}, "no channel 'nosuch'"),
+    ({"text": "x", "after": "1h", "target": "file:a/b"}, "'a/b' is no file name"),
 ])  # fmt: skip
 async def test_what_cannot_be_made_is_told_to_the_model(
     service: Service, arguments: dict[str, str], words: str
 ) -> None:
-    assert service.services is not None
-    service.services.channels = ("file",)
-    assert words in await allowed(service, fresh_key(), call(action="add", **arguments))
+    key = fresh_key()
+    assert words in await allowed(service, key, call(action="add", **arguments))
+    assert await Schedules(service.temporal, service.settings).listed(key) == []
 
 
 async def test_a_call_that_is_made_again_makes_one_schedule(service: Service) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,12 +184,10 @@ async def test_a_pattern_that_takes_for_ever_is_stopped(
 ) -> None:
     """Python's expressions can; ripgrep's cannot. The limit is on processor time, the interpreter stays free."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(search_files, "LIMITS", replace(search_files.LIMITS, cpu_s=1))
+    monkeypatch.setattr(search_files, "LIMITS", replace(search_files.LIMITS, cpu_s=1, wall_s=60))
     (tree / "evil").write_text("a" * 40 + "!\n")
-    began = time.monotonic()
     with pytest.raises(ToolError, match="more than 1 s of processor time"):
         await call("search_files", pattern="(a+)+$")
-    assert time.monotonic() - began < 10
 
 
 async def test_a_cancelled_search_leaves_no_process(
@@ -259,17 +256,17 @@ def has_landlock() -> bool:
 
 
 @pytest.mark.parametrize(
-    ("code", "words"),
+    ("code", "wall_s", "words"),
     [
-        ("while True: pass", "processor time"),
-        ("import time; time.sleep(60)", "longer than 3 s"),
-        ("x = bytearray(1 << 31)", "memory"),
-        ("import os; os.abort()", "signal 6"),
+        ("while True: pass", 60, "processor time"),
+        ("import time; time.sleep(60)", 3, "longer than 3 s"),
+        ("x = bytearray(1 << 31)", 60, "memory"),
+        ("import os; os.abort()", 60, "signal 6"),
     ],
 )
-async def test_a_child_that_takes_too_much_is_ended_and_says_of_what(code: str, words: str) -> None:
+async def test_a_child_that_takes_too_much_is_ended_and_says_of_what(code: str, wall_s: float, words: str) -> None:
     with pytest.raises(LimitedError, match=words):
-        await run_limited([sys.executable, "-c", code], given=b"", limits=Limits(wall_s=3, cpu_s=1))
+        await run_limited([sys.executable, "-c", code], given=b"", limits=Limits(wall_s=wall_s, cpu_s=1))
 
 
 async def test_a_child_writes_no_file_and_no_more_than_its_output(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent_session.scheduled.targets import check_address
 from agent_session.tools import ToolError
 from tests.support import Service, decoded, fresh_key
 
@@ -44,17 +46,27 @@ async def test_the_place_that_the_turn_came_from_does_not_ask(service: Service) 
     assert (await service.ask(fresh_key(), call, reply_address="file:mine")).ok
 
 
-async def test_a_channel_that_nobody_delivers_for_is_said(make_service: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(("address", "words"), [
+    ("nosuch:x", "no channel 'nosuch'"),
+    ("cli:x", "channel 'cli' delivers nothing"),
+    ("file:a/b", "'a/b' is no file name"),
+    ("slack:nonsense", "'nonsense' is no place in Slack"),
+])  # fmt: skip
+async def test_an_address_that_can_never_be_posted_to_is_said_and_nothing_is_sent(
+    make_service: Callable[..., Any], address: str, words: str
+) -> None:
     service: Service = await make_service()
     async with service.worker() as services:
-        services.channels = ("file",)
-        call = 'call send_message {"address": "nosuch:x", "text": "hi"}'
+        services.check_address = partial(check_address, settings=service.settings)
         key = fresh_key()
-        await service.client.send(key, call, id="a")
+        await service.client.send(key, f'call send_message {{"address": "{address}", "text": "hi"}}', id="a")
         status = await service.until(key, lambda s: s.state == "waiting approval")
         (asked,) = service.client.waiting_calls(key, status)
         await service.client.resolve(key, asked["call"], asked["digest"], "allow")
-        assert "no channel 'nosuch'" in (await service.client.await_reply(key, "a", timeout_s=20)).text
+        told = (await service.client.await_reply(key, "a", timeout_s=20)).text
+        assert "nothing was sent" in told
+        assert words in told
+        assert (await service.client.status(key)).deliveries == 0
 
 
 @pytest.mark.parametrize("address", ["notes", "file:", ":x", "File:x", "file:a b"])

@@ -191,6 +191,14 @@ def test_what_a_person_set_counts_only_as_it_was_signed(volume: Volume) -> None:
     assert read_heartbeat(volume, "never", SECRET) is None
 
 
+def test_a_heartbeat_that_an_older_version_signed_is_still_taken(volume: Volume) -> None:
+    made = Heartbeat(target="file:alerts", approved="ab", approved_by="local:ann", approved_s=2, set_s=1)
+    write_heartbeat(volume, "main", b"k" * 32, made)
+    found = read_heartbeat(volume, "main", b"k" * 32)
+    assert found is not None
+    assert found.mac == "c6e5ebb7be44023a1d6914494e92fde6"
+
+
 def test_skips_are_kept_only_for_a_session_that_there_is(volume: Volume) -> None:
     write_skips(volume, "never", Skips(reason=BUSY))
     assert not volume.path_of("never").exists()

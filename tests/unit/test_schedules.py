@@ -23,6 +23,7 @@ from agent_session.domain.schedules import (
     run_key,
     schedule_id,
     schedule_name,
+    signed,
 )
 from agent_session.scheduled.schedules_cron import checked_cron, is_echo, matches, time_name
 from agent_session.scheduled.schedules_store import Definitions, Forged
@@ -257,6 +258,20 @@ def test_a_definition_that_was_changed_is_no_definition(volume: Volume, field: s
     path.write_bytes(orjson.dumps({**raw, field: changed}))
     with pytest.raises(Forged, match="not signed"):
         definitions.read("s", "n")
+
+
+def test_definitions_that_older_versions_signed_are_still_taken() -> None:
+    when = When(cron="0 9 * * 1-5", time_zone="Europe/Rome")
+    made = Definition(
+        session="main",
+        name="standup",
+        text="what is open?",
+        when=when,
+        target="file:notes",
+        made_by="local:ann",
+        made_s=1,
+    )
+    assert signed(b"k" * 32, made).mac == "739bbab84bd92c4e87795caa043f0d91"
 
 
 def test_a_definition_of_another_session_or_key_or_a_link_is_no_definition(volume: Volume, tmp_path: Path) -> None:
