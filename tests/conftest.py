@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 
 from agent_session.connection import connect
@@ -17,6 +18,10 @@ for name in [name for name in os.environ if name.startswith(("AGENT_SESSION_", "
     del os.environ[name]  # a developer's own service must not reach into tests
 for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY"):
     os.environ.pop(name, None)
+
+# How long an example takes says something about the machine, nothing about the code.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

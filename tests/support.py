@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,14 @@ from channels import load_channel
 QUICK: dict[str, Any] = {"volume": {"catch_up_s": 0.5}, "tools": {"shell": {"sandbox": "none"}}}
 
 
+async def until_true(what: Callable[[], Awaitable[Any]], timeout_s: float = 30) -> Any:
+    """Ask until the answer is a true one; returns it. For what comes a moment later, as Temporal's visibility does."""
+    async with asyncio.timeout(timeout_s):
+        while not (found := await what()):
+            await asyncio.sleep(0.1)
+    return found
+
+
 class Proven:
     """A proof that always holds: for tests of the transcript alone."""
 
@@ -38,6 +46,19 @@ class Proven:
 
     def confirm(self) -> None:
         return
+
+
+class Gate:
+    """A shell command that waits. Without a semicolon: the offline model's `tools a; b` splits there."""
+
+    def __init__(self, path: Path) -> None:
+        self._opened, script = path.with_suffix(".open"), path.with_suffix(".sh")
+        script.write_text(f"until [ -e {self._opened} ]; do sleep 0.05; done\n")
+        self.command = f"sh {script}"
+
+    def open(self) -> None:
+        """From now on whoever waits, or comes to wait, goes on."""
+        self._opened.touch()
 
 
 class Service:
@@ -84,6 +105,10 @@ class Service:
             start_signal="receive",
             start_signal_args=[raw],
         )
+
+    def gate(self) -> "Gate":
+        """A command for a tool that ends when the test says so, however long that takes on a busy machine."""
+        return Gate(self.settings.data_dir.parent / f"gate-{uuid.uuid4().hex[:8]}")
 
     async def ask_and_lose(self, key: str, text: str, **how: Any) -> None:
         """A turn that the volume forgets: afterwards an older copy of the transcript is restored."""

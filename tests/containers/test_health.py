@@ -6,7 +6,7 @@ import time
 from tests.containers.bounce import until
 from tests.containers.world import Container, Http, World
 
-STOPPED_S = 10.0
+STOPPED_S = 25.0  #: it is killed after 30
 
 
 async def health(container: Container) -> int:

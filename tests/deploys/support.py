@@ -124,3 +124,11 @@ async def builds_of(service: Service, key: str) -> list[str]:
         assert len(builds) <= 1, f"run {run} of {key} was pinned to one build and had tasks of {builds}"
         found += builds
     return found
+
+
+async def until_builds(service: Service, key: str, expected: list[str]) -> None:
+    """`builds_of`, once the newest run is in Temporal's list and has done its first task."""
+    async with asyncio.timeout(30):
+        while (found := await builds_of(service, key)) != expected:
+            assert found == expected[: len(found)], f"{key} was on {found}, not on {expected}"
+            await asyncio.sleep(0.1)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,7 @@ async def test_a_build_that_does_not_poll_for_activities_yet_becomes_current_onc
             workflow_runner=UnsandboxedWorkflowRunner(),
             deployment_config=config,
         ):
+            await polled(deployment, "two")
             for step in (partial(deployment.make_current, "two"), partial(deployment.ramp, "two", 5)):
                 with pytest.raises(DeployFailed, match=r"Temporal refuses: .*missing active task queues"):
                     await step(wait_s=1)
@@ -127,6 +128,16 @@ async def test_a_build_that_does_not_poll_for_activities_yet_becomes_current_onc
                 assert await waiting == "one"
                 marker.with_suffix(".away").rename(marker)
                 assert (await service.client.await_reply(key, "a", timeout_s=30)).ok
+
+
+async def polled(deployment: Deployment, build_id: str) -> None:
+    """Temporal knows a worker of the build: else the step waits for one, and says that there is none."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(BadDeploy):
+                if (await deployment.look(count=False)).version(build_id).workers:
+                    return
+            await asyncio.sleep(0.1)
 
 
 async def tried_again(service: Service, key: str) -> None:
@@ -165,9 +176,10 @@ async def test_the_commands_say_so_with_their_exit_codes(make_service: Callable[
             assert (refused.returncode, "is the current version" in refused.stderr) == (2, True)
             refused = await site.deploy("current", "nine", "--wait", "0")
             assert (refused.returncode, "known: " in refused.stderr) == (2, True)
-            shown = await site.deployed("list")
+            async with asyncio.timeout(30):  # Temporal counts sessions and workers a moment later
+                while "sessions: 1 · workers: 1" not in (shown := await site.deployed("list")):
+                    await asyncio.sleep(0.1)
             assert [line.split(" · ")[:2] for line in shown.splitlines()] == [["two", "inactive"], ["one", "current"]]
-            assert "sessions: 1 · workers: 1" in shown
             assert await site.deployed("ramp", "two", "25") == "two takes 25 % of sessions\n"
             assert "two · ramping 25 %" in await site.deployed("list")
             assert await site.deployed("ramp", "two", "0") == "no build is ramping\n"

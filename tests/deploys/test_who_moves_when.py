@@ -10,15 +10,17 @@ from temporalio.api.enums.v1 import EventType, VersioningBehavior
 
 from agent_session.domain.ids import workflow_id
 from agent_session.domain.schedules import Wanted, schedule_id
+from agent_session.ops.deploy.versions import Deployment
 from agent_session.scheduled.schedules import Schedules
 from agent_session.transcript.volume import MARKER
-from tests.deploys.support import builds_of
+from tests.deploys.support import until_builds
 from tests.deploys.test_what_is_refused import build, deployment_of, drain_of, two_builds
-from tests.support import Service, fresh_key
+from tests.support import Service, fresh_key, until_true
 
 
 async def build_of(service: Service, key: str) -> str:
-    return (await service.client.status(key)).build_id
+    """As its worker says; on a busy machine it may not answer at once."""
+    return str((await service.until(key, lambda status: status.build_id != "")).build_id)
 
 
 async def test_a_session_moves_when_a_message_finds_it_idle_and_new_ones_start_on_the_current_build(
@@ -31,8 +33,8 @@ async def test_a_session_moves_when_a_message_finds_it_idle_and_new_ones_start_o
         await service.ask(fresh, "remember me")
         assert (await build_of(service, key), await build_of(service, fresh)) == ("one", "two")
         await service.ask(key, "and this")
-        assert await builds_of(service, key) == ["one", "two"]
-        assert await builds_of(service, fresh) == ["two"]
+        await until_builds(service, key, ["one", "two"])
+        await until_builds(service, fresh, ["two"])
 
 
 async def test_a_drain_back_brings_everybody_back(make_service: Callable[..., Any]) -> None:
@@ -41,13 +43,35 @@ async def test_a_drain_back_brings_everybody_back(make_service: Callable[..., An
     async with two_builds(service, fresh_key("d")) as deployment:
         await asyncio.gather(*(service.ask(key, f"remember {key}") for key in keys))
         for old, new in (("one", "two"), ("two", "one")):
+            await until_counted(deployment, old, 4)
             await deployment.make_current(new, wait_s=30)
             ended = await drain_of(deployment, old).run()
             assert (ended.moved, ended.left) == (4, ())
             assert {await build_of(service, key) for key in keys} == {new}
         for key in keys:
             assert key in (await service.ask(key, "what did I say?")).text
-            assert await builds_of(service, key) == ["one", "two", "one"]
+            await until_builds(service, key, ["one", "two", "one"])
+
+
+async def until_counted(deployment: Deployment, build_id: str, sessions: int) -> None:
+    """Temporal lists sessions a moment later; a drain looks for them there."""
+
+    async def counted() -> bool:
+        return (await deployment.look()).version(build_id).sessions == sessions
+
+    await until_true(counted)
+
+
+async def until_asked(service: Service, key: str) -> None:
+    """The session's run has been told to roll over."""
+
+    async def told() -> bool:
+        return any(
+            event.workflow_execution_signaled_event_attributes.signal_name == "roll_over"
+            for event in await service.events(key)
+        )
+
+    await until_true(told)
 
 
 async def test_a_ramp_takes_a_part_and_its_end_gives_it_back(make_service: Callable[..., Any]) -> None:
@@ -57,6 +81,7 @@ async def test_a_ramp_takes_a_part_and_its_end_gives_it_back(make_service: Calla
         await asyncio.gather(*(service.ask(key, "remember me") for key in keys))
         found = [await build_of(service, key) for key in keys]
         assert 2 <= found.count("two") <= 22, "by the session's id: about a half"
+        await until_counted(deployment, "two", found.count("two"))
         await deployment.ramp("two", 0, wait_s=30)
         ended = await drain_of(deployment, "two").run()
         assert (ended.moved, ended.left) == (found.count("two"), ())
@@ -76,25 +101,33 @@ async def test_sessions_from_before_there_were_versions_move_to_the_first_one(ma
 
 async def test_a_turn_in_the_middle_of_its_steps_moves_between_two_of_them(make_service: Callable[..., Any]) -> None:
     service, key = await make_service(), fresh_key()
+    gate = service.gate()
     async with two_builds(service, fresh_key("d")) as deployment:
-        await service.client.send(key, "tools run sleep 3; run sleep 3", id="a")
+        await service.client.send(key, f"tools run {gate.command}; run {gate.command}", id="a")
         await service.until(key, lambda status: len(status.tools) == 2)
+        await until_counted(deployment, "one", 1)
         await deployment.make_current("two", wait_s=30)
-        ended = await drain_of(deployment, "one").run()
+        draining = asyncio.create_task(drain_of(deployment, "one", timeout_s=60).run())
+        await until_asked(service, key)
+        gate.open()
+        ended = await draining
         assert (ended.moved, ended.left) == (1, ())
         assert (await service.client.await_reply(key, "a", timeout_s=30)).ok
-        assert await builds_of(service, key) == ["one", "two"]
+        await until_builds(service, key, ["one", "two"])
         assert [line["role"] for line in service.lines(key)].count("tool") == 2, "no tool ran twice"
 
 
 async def test_what_cannot_move_in_time_is_named_and_moves_later(make_service: Callable[..., Any]) -> None:
     service, key = await make_service(), fresh_key()
+    gate = service.gate()
     async with two_builds(service, fresh_key("d")) as deployment:
-        await service.client.send(key, "run sleep 6", id="a")
+        await service.client.send(key, f"run {gate.command}", id="a")
         await service.until(key, lambda status: status.tools)
+        await until_counted(deployment, "one", 1)
         await deployment.make_current("two", wait_s=30)
         ended = await drain_of(deployment, "one", timeout_s=2).run()
         assert (ended.moved, ended.left) == (0, (workflow_id(key),))
+        gate.open()
         assert (await drain_of(deployment, "one").run()).left == ()
         assert (await service.client.await_reply(key, "a", timeout_s=30)).ok
 

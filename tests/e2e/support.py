@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -31,6 +32,12 @@ def wait_until(what: Callable[[], Any], timeout_s: float = 30.0) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+def processor_s_of_children() -> float:
+    """What ended children of this process have used: a busy machine makes them wait, not work."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def descendants(pid: int) -> list[int]:
@@ -124,6 +131,11 @@ class Up:
     def lines(self, key: str) -> list[dict[str, Any]]:
         shown = self.run("history", key, "--json")
         return [json.loads(line) for line in shown.stdout.splitlines()]
+
+    def status(self, key: str) -> dict[str, Any]:
+        """As Temporal knows it: a reply is in the transcript a moment before its turn has ended there."""
+        found: dict[str, Any] = json.loads(self.run("status", key, "--json").stdout)
+        return found
 
     def workspace(self, key: str) -> Path:
         (folder,) = self.data_dir.glob(f"sessions/*/{key}-*/workspace")

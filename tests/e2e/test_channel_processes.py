@@ -21,6 +21,7 @@ async def test_a_reply_waits_while_its_channel_is_down_and_arrives_once_after(
         key = fresh_key()
         for number in range(3):
             await service.ask(key, f"remember {number}", reply_address="postbox:ada")
+        await asyncio.to_thread(wait_until, lambda: office.status()[1]["waiting"])  # it counts now and then
         code, found = await asyncio.to_thread(office.status)
         assert (code, found["pollers"], found["waiting"]) == (1, [], 1), "one in flight per place"
         assert "channels run postbox" in found["problem"]

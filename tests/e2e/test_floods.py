@@ -60,7 +60,7 @@ async def test_500_followups_are_answered_in_order(service: Service) -> None:
     assert service.said(key) == [f"remember {number}" for number in range(500)]
     for run in await service.runs(key):
         assert len(await service.events(key, run)) < 4_500
-    assert (await service.client.status(key)).roll_overs >= 9
+    assert (await service.until(key, lambda status: status.turns == 500)).roll_overs >= 9
     await report(service, key, "500 followups", began)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.e2e.support import Up, running
-from tests.e2e.tmux import Tmux
+from tests.e2e.support import Up, running, wait_until
+from tests.e2e.tmux import Tmux, until_there
 from tests.fakes import providers
 from tests.fakes.providers import fake_provider
 
@@ -39,6 +39,11 @@ def opens(up: Up) -> Iterator[Callable[..., Tmux]]:
     yield open
     for one in opened:
         one.close()
+
+
+def until_queued(up: Up, key: str, count: int) -> None:
+    """The session has so many messages that wait; what the screen shows may not have arrived there yet."""
+    wait_until(lambda: up.status(key)["queue"] == count)
 
 
 class SlowAnswer:
@@ -104,15 +109,16 @@ def test_an_answer_streams_as_markdown_in_every_terminal_and_stands_there_once(
         model.stop()
 
 
-def test_a_talk_with_tools_and_the_commands_that_look(opens: Callable[..., Tmux]) -> None:
+def test_a_talk_with_tools_and_the_commands_that_look(up: Up, opens: Callable[..., Tmux]) -> None:
     chat = opens("talk")
     chat.idle()
     chat.shows("start")
-    chat.type("run sleep 1 && echo finished")
-    chat.until("⚙ shell  sleep 1", "· shell ")
+    chat.type(f"run {until_there('go')} && echo finished")
+    chat.until("⚙ shell  until [ -e go ]", "· shell ")
+    (up.workspace("talk") / "go").touch()
     chat.until("\nfinished")
     chat.type("/expand")
-    chat.until("command: sleep 1 && echo finished", "│ finished")
+    chat.until("command: until [ -e go ]", "│ finished")
     chat.type("/expand 7")
     chat.until("no such tool call")
     chat.type("/frobnicate")
@@ -123,6 +129,7 @@ def test_a_talk_with_tools_and_the_commands_that_look(opens: Callable[..., Tmux]
     chat.until("cancel the turn, or clear the line")
     chat.idle()
     chat.shows("help")
+    wait_until(lambda: up.status("talk")["state"] == "idle")
     chat.type("/sessions")
     chat.until("* talk · idle")
     chat.type("/switch elsewhere")
@@ -135,18 +142,21 @@ def test_a_talk_with_tools_and_the_commands_that_look(opens: Callable[..., Tmux]
     chat.until("left with 0")
 
 
-def test_words_while_a_turn_runs_are_queued_and_a_bang_steers(opens: Callable[..., Tmux]) -> None:
+def test_words_while_a_turn_runs_are_queued_and_a_bang_steers(up: Up, opens: Callable[..., Tmux]) -> None:
     chat = opens("queue")
     chat.idle()
-    chat.type("run sleep 3 && echo slept")
+    chat.type(f"run {until_there('go')} && echo slept")
     chat.until("· shell ")
     chat.type("remember one")
     chat.until("queued (1): remember one", "1 queued")
     chat.type("!what did I say?")
     chat.until("steering: what did I say?")
+    until_queued(up, "queue", 2)
+    (up.workspace("queue") / "go").touch()
     chat.until("slept", "I will remember: one")
     chat.idle()
     chat.shows("queued")
+    wait_until(lambda: up.status("queue")["state"] == "idle")
     chat.type("/status")
     chat.until("queue · idle · offline")
     chat.keys("C-d")
@@ -252,12 +262,15 @@ def test_without_colours_there_are_none(opens: Callable[..., Tmux]) -> None:
     assert re.search(r"\x1b\[1m(\x1b\[39m)?bold", coloured.screen("-e"))
 
 
-def test_a_dumb_terminal_gets_plain_lines(opens: Callable[..., Tmux]) -> None:
+def test_a_dumb_terminal_gets_plain_lines(up: Up, opens: Callable[..., Tmux]) -> None:
     chat = opens("dumb", TERM="dumb")
     chat.until("dumb>")
-    chat.type("run sleep 1 && echo finished")
+    chat.type(f"run {until_there('go')} && echo finished")
     chat.until("⚙ shell")
     chat.type("remember queued")
+    chat.until("queued (1): remember queued")
+    until_queued(up, "dumb", 1)
+    (up.workspace("dumb") / "go").touch()
     chat.until("I will remember: queued")
     chat.wait(lambda screen: screen.endswith("dumb>"), "a prompt")
     chat.shows("dumb")
@@ -285,10 +298,12 @@ def test_without_the_live_bus_answers_and_cards_come_all_the_same(up: Up, opens:
     try:
         chat = opens("deaf")
         chat.idle()
-        chat.type("run sleep 2 && echo finished")
+        chat.type(f"run {until_there('go')} && echo finished")
         chat.until("· shell ")
         chat.type("remember queued")
         chat.until("queued (1): remember queued")
+        until_queued(up, "deaf", 1)
+        (up.workspace("deaf") / "go").touch()
         chat.until("\nfinished\ndeaf> remember queued\nI will remember: queued")
         chat.type("write f x")
         chat.until("? write_file asks to run:", "allow? [y/a/n]")

@@ -26,17 +26,18 @@ def outcomes(up: Up, key: str) -> list[str]:
     return [line["outcome"] for line in up.lines(key) if line["role"] == "tool"]
 
 
-def test_a_worker_killed_in_mid_tool_costs_at_most_six_seconds(up: Up) -> None:
-    asking = up.start("send", "killed", "run sleep 8 && echo done >> f")
-    worker = up.worker_that_runs("sleep 8")
-    (command,) = wait_until(lambda: [p for p in descendants(worker) if command_of(p).startswith("sleep 8")])
+def test_a_worker_killed_in_mid_tool_costs_at_most_eight_seconds(up: Up) -> None:
+    asking = up.start("send", "killed", "run sleep 20 && echo done >> f")
+    worker = up.worker_that_runs("sleep 20")
+    (command,) = wait_until(lambda: [p for p in descendants(worker) if command_of(p).startswith("sleep 20")])
     os.kill(worker, signal.SIGKILL)
     killed = time.monotonic()
     out, errors = asking.communicate(timeout=60)
     lost_s = time.monotonic() - killed
     assert asking.returncode == 0, errors
     assert "may or may not have taken effect" in out
-    assert lost_s <= 6.0, f"{lost_s:.1f} s"
+    # without the word to Temporal that forgets the dead worker: 5 s more (4 s heartbeat time-out + 5 s sticky)
+    assert lost_s <= 8.0, f"{lost_s:.1f} s"
     wait_until(lambda: not alive(command))
     assert not (up.workspace("killed") / "f").exists()
     assert outcomes(up, "killed") == ["interrupted"]
@@ -69,13 +70,13 @@ def test_worker_and_temporal_killed_together(up: Up) -> None:
 
 
 def test_a_worker_killed_in_the_model_call_asks_again_and_answers_once(up: Up) -> None:
-    asking = up.start("send", "model", "sleep 3")
+    asking = up.start("send", "model", "sleep 6")
     wait_until(lambda: '"state": "running"' in up.run("status", "model", "--json").stdout)
     for worker in up.workers():
         os.kill(worker, signal.SIGKILL)
     out, errors = asking.communicate(timeout=60)
     assert asking.returncode == 0, errors
-    assert out.strip() == "I slept for 3 s."
+    assert out.strip() == "I slept for 6 s."
     assert [line["role"] for line in up.lines("model")] == ["user", "assistant", "event"]
 
 
@@ -100,8 +101,8 @@ def test_a_worker_paused_in_mid_tool_writes_and_does_nothing_when_it_wakes(up: U
 
 def test_a_worker_paused_just_before_an_append_writes_nothing_when_it_wakes(up: Up) -> None:
     """The command ends while its worker is stopped: the very next thing it would do is append the result."""
-    asking = up.start("send", "append", "run sleep 1.5 && echo one >> f")
-    worker = up.worker_that_runs("sleep 1.5")
+    asking = up.start("send", "append", "run sleep 2.5 && echo one >> f")
+    worker = up.worker_that_runs("sleep 2.5")
     os.kill(worker, signal.SIGSTOP)
     try:
         out, errors = asking.communicate(timeout=60)

@@ -13,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.support import COMMAND, Up, alive, clean_environment, descendants, running, wait_until
+from tests.e2e.support import (
+    COMMAND,
+    Up,
+    alive,
+    clean_environment,
+    descendants,
+    processor_s_of_children,
+    running,
+    wait_until,
+)
 
 EVERY_COMMAND = (
     *("up", "chat", "send", "run", "status", "sessions", "history", "watch"),
@@ -143,8 +152,8 @@ def test_chat_starts_a_service_that_two_chats_share_and_that_ends_after_the_last
         one.stdin.flush()
         assert one.stdout.readline() == f"I will remember: {number}\n"
     pid = json.loads((tmp_path / "data" / "service.json").read_text())["pid"]
-    first.communicate("", timeout=20)
-    out, _ = second.communicate("what did I say?\n", timeout=20)
+    first.communicate("", timeout=60)
+    out, _ = second.communicate("what did I say?\n", timeout=60)
     assert "remember 0" in out
     assert (first.returncode, second.returncode) == (0, 0)
     assert alive(pid)
@@ -275,15 +284,15 @@ def test_a_service_that_cannot_use_its_settings_says_so_at_once(
 
 
 def test_a_wait_ends_at_its_time_out_and_at_ctrl_c(up: Up) -> None:
-    began = time.monotonic()
-    late = up.run("send", "late", "sleep 20", "--timeout", "1")
+    late = up.run("send", "late", "sleep 60", "--timeout", "1")
     assert late.returncode == 1
     assert "ask again with the same id" in late.stderr
     waiting = up.start("send", "late", "remember it")
-    time.sleep(1.5)
+    wait_until(lambda: up.status("late")["queue"] == 1)
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(5) == 130
-    assert time.monotonic() - began < 12
+    assert waiting.wait(30) == 130
+    assert up.status("late")["state"] == "running", "neither waited for the end of the turn"
+    up.run("cancel", "late")
 
 
 def test_a_reader_that_leaves_and_a_closed_output_are_no_failures(up: Up) -> None:
@@ -335,7 +344,7 @@ def test_a_reply_is_delivered_to_a_file_once(up: Up) -> None:
     up.run("send", "delivery", "remember blue", "--id", "d1", "--reply-to", "file:out")
     up.run("send", "delivery", "remember blue", "--id", "d1", "--reply-to", "file:out")
     path = up.data_dir / "channels" / "file" / "out.jsonl"
-    wait_until(path.exists)
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
     (line,) = path.read_text().splitlines()
     assert json.loads(line)["text"] == "I will remember: blue"
 
@@ -354,7 +363,7 @@ def test_history_follows(up: Up) -> None:
     up.run("send", "follow", "remember two")
     wait_until(lambda: "remember two" in following.stdout.readline())  # type: ignore[union-attr]
     following.send_signal(signal.SIGINT)
-    assert following.wait(10) == 130
+    assert following.wait(30) == 130
 
 
 def test_a_call_that_asks_ends_send_with_its_own_code_and_is_decided_by_command(tmp_path: Path) -> None:
@@ -397,7 +406,7 @@ def test_watch_shows_a_turn_as_it_happens(up: Up) -> None:
 
 
 def test_the_version_is_quick() -> None:
-    began = time.monotonic()
+    before = processor_s_of_children()
     shown = subprocess.run([*COMMAND, "--version"], capture_output=True, text=True, check=False)
     assert shown.stdout.startswith("agent-session 0.")
-    assert time.monotonic() - began < 1.0  # the figure itself (150 ms) is a benchmark's
+    assert processor_s_of_children() - before < 1.0  # the figure itself (150 ms) is another test's

@@ -109,6 +109,11 @@ class Tmux:
         )
 
 
+def until_there(name: str) -> str:
+    """A command that runs until the test has made this file in the session's workspace."""
+    return f"until [ -e {name} ]; do sleep 0.1; done"
+
+
 def normal(screen: str) -> str:
     """Without what differs from run to run."""
     for pattern, instead in VARIABLE:

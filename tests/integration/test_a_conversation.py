@@ -39,13 +39,15 @@ async def test_calls_of_one_step_run_in_parallel_and_each_gets_its_result(servic
 
 async def test_status_answers_while_a_turn_runs(service: Service) -> None:
     key = fresh_key()
-    await service.client.send(key, "run sleep 2", id="m1")
+    gate = service.gate()
+    await service.client.send(key, f"run {gate.command}", id="m1")
     status = await service.until(key, lambda s: s.tools)
     assert status.state == "running"
     assert status.tools[0].tool == "shell"
     assert status.turn.startswith("t-")
+    gate.open()
     assert (await service.client.await_reply(key, "m1")).ok
-    after = await service.client.status(key)
+    after = await service.until(key, lambda s: s.state == "idle")
     assert (after.state, after.turns, after.queue) == ("idle", 1, 0)
 
 
@@ -62,7 +64,7 @@ async def test_an_unknown_session_and_an_unknown_message_have_names(service: Ser
 async def test_sessions_lists_what_lives(service: Service) -> None:
     key = fresh_key()
     await service.ask(key, "hello")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not (found := [row for row in await service.client.sessions() if row.key == key]):
             await asyncio.sleep(0.1)
     assert found[0].running

@@ -1,6 +1,7 @@
 """Approvals: asked for once, decided by a person for exactly what runs, whatever dies meanwhile."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from agent_session.client import ReplyPending
 from agent_session.domain.cards import code_of
 from agent_session.domain.ids import workflow_id
 from agent_session.sandbox.confinement import Confinement
+from tests.channels.test_deliveries import until_delivered
 from tests.support import Service, check_transcript, decoded, fresh_key
 
 WAITING = "waiting approval"
@@ -66,7 +68,7 @@ async def test_a_message_meanwhile_is_answered_at_once_with_what_waits_and_how_t
         key = fresh_key()
         await asking.client.send(key, "run git push", id="a")
         await waiting(asking, key)
-        told = await asyncio.wait_for(asking.ask(key, "hello?"), 5)
+        told = await asyncio.wait_for(asking.ask(key, "hello?"), 30)
     for words in ("git push", "/allow", "/deny", "/stop", "always"):
         assert words in told.text
 
@@ -223,12 +225,9 @@ async def test_the_request_goes_to_the_place_that_the_message_came_from(asking: 
         key = fresh_key()
         await asking.client.send(key, "run git push", id="a", reply_address="file:out")
         await waiting(asking, key)
-        out = asking.settings.data_dir / "channels" / "file" / "out.jsonl"
-        async with asyncio.timeout(10):
-            while not out.exists():
-                await asyncio.sleep(0.05)
-        assert "git push" in out.read_text()
-        assert "/allow" in out.read_text()
+        (said,) = await until_delivered(asking, "out", 1)
+    assert "git push" in said
+    assert "/allow" in said
 
 
 async def test_writing_an_instruction_file_asks(service: Service) -> None:
@@ -280,15 +279,17 @@ async def test_an_answer_given_while_a_sibling_runs_counts(
     make_service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service: Service = await make_service(tools={"ask": ["shell:echo one"]})
+    gate = service.gate()
     confine(monkeypatch, "bubblewrap")
     async with service.worker():
         key = fresh_key()
-        await service.client.send(key, "tools run echo one; run sleep 3", id="a")
+        await service.client.send(key, f"tools run echo one; run {gate.command}", id="a")
         call = await waiting(service, key)
         confine(monkeypatch, "none")
         await service.client.resolve(key, call["call"], call["digest"], "allow")
         again = await until_asked_again(service, key, call)
         await service.client.resolve(key, call["call"], again, "allow")
+        gate.open()
         reply = await service.client.await_reply(key, "a", timeout_s=20)
     assert reply.text.startswith("one")
 
@@ -312,16 +313,18 @@ async def test_workers_that_differ_ask_again_instead_of_denying(
 
 
 async def test_each_request_has_the_whole_time_out(make_service: Callable[..., Any]) -> None:
-    service: Service = await make_service(tools={"ask": ["shell"], "approval_timeout_s": 3})
+    """The second one waits until the first one's time, had it been for both, is over."""
+    service: Service = await make_service(tools={"ask": ["shell"], "approval_timeout_s": 12})
     async with service.worker():
         key = fresh_key()
         await service.client.send(key, "run echo one", id="a")
         first = await waiting(service, key)
+        asked = time.monotonic()
         await service.ask(key, "run echo two")  # joins the turn, whose next step asks, too
-        await asyncio.sleep(2)
+        await asyncio.sleep(asked + 6 - time.monotonic())
         await service.client.resolve(key, first["call"], first["digest"], "allow")
         await service.until(key, lambda s: s.step == 2 and s.state == WAITING)
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(asked + 12.5 - time.monotonic())
         second = await waiting(service, key)
         await service.client.resolve(key, second["call"], second["digest"], "allow")
         assert "two" in (await service.client.await_reply(key, "a", timeout_s=20)).text
@@ -341,12 +344,9 @@ async def test_somebody_from_another_place_is_told_and_keeps_their_turn(asking: 
         await asking.client.send(key, "run echo secret-argument", id="a")
         call = await waiting(asking, key)
         await asking.client.send(key, "remember me", id="b", reply_address="file:other")
-        other = asking.settings.data_dir / "channels" / "file" / "other.jsonl"
-        async with asyncio.timeout(10):
-            while not other.exists():
-                await asyncio.sleep(0.05)
-        assert "waits for a decision" in other.read_text()
-        assert "secret-argument" not in other.read_text()
+        (said,) = await until_delivered(asking, "other", 1)
+        assert "waits for a decision" in said
+        assert "secret-argument" not in said
         await asking.client.resolve(key, call["call"], call["digest"], "allow")
         assert (await asking.client.await_reply(key, "b", timeout_s=20)).text == "I will remember: me"
 
@@ -374,10 +374,7 @@ async def test_asking_again_reaches_the_place_too(asking: Service, monkeypatch: 
         confine(monkeypatch, "none")
         await asking.client.resolve(key, call["call"], call["digest"], "allow")
         await until_asked_again(asking, key, call)
-        out = asking.settings.data_dir / "channels" / "file" / "out.jsonl"
-        async with asyncio.timeout(10):
-            while not out.exists() or out.read_text().count("waits for a person") < 2:
-                await asyncio.sleep(0.05)
+        assert all("waits for a person" in said for said in await until_delivered(asking, "out", 2))
 
 
 async def test_words_of_an_unsigned_denial_do_not_reach_the_model(asking: Service) -> None:
@@ -396,7 +393,7 @@ async def test_arguments_shown_on_a_card_do_not_pass_through_temporal(asking: Se
         key = fresh_key()
         await asking.client.send(key, "run echo a-telling-argument", id="a")
         await waiting(asking, key)
-        (run,) = await asking.runs(key)
+        run = (await asking.temporal.get_workflow_handle(workflow_id(key)).describe()).run_id
         before = len(await asking.events(key, run))
         assert "a-telling-argument" in (await asking.ask(key, "hello?")).text
         after = (await asking.events(key, run))[before:]

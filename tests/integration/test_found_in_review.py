@@ -20,39 +20,46 @@ from tests.channels.test_deliveries import until_delivered
 from tests.support import Service, check_transcript, fresh_key
 
 
+class Stubborn:
+    """A model that answers, cancelled or not, once it may."""
+
+    def __init__(self) -> None:
+        self.asked, self.cancelled, self.go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+
 @pytest.fixture
-async def slow_to_answer(make_service: Callable[..., Any]) -> AsyncIterator[tuple[Service, asyncio.Event]]:
-    """A service whose model answers, cancelled or not, once the event is set: a cancel crosses its answer."""
+async def slow_to_answer(make_service: Callable[..., Any]) -> AsyncIterator[tuple[Service, Stubborn]]:
+    """A service with such a model: a cancel crosses its answer."""
     service: Service = await make_service()
     async with service.worker() as services:
-        go = asyncio.Event()
+        model = Stubborn()
         inner = services.call_model
 
         async def stubborn(prompt: Any, on_text: Any) -> ModelAnswer:
             if prompt.step == 1:
-                waiting = asyncio.ensure_future(go.wait())
+                model.asked.set()
+                waiting = asyncio.ensure_future(model.go.wait())
                 while not waiting.done():
                     try:
                         await asyncio.shield(waiting)
                     except asyncio.CancelledError:
-                        continue
+                        model.cancelled.set()
             return await inner(prompt, on_text)
 
         services.call_model = stubborn  # type: ignore[assignment]
-        yield service, go
+        yield service, model
 
 
 async def test_a_cancel_that_crosses_the_models_answer_keeps_its_tools_from_running(
-    slow_to_answer: tuple[Service, asyncio.Event],
+    slow_to_answer: tuple[Service, Stubborn],
 ) -> None:
-    service, go = slow_to_answer
+    service, model = slow_to_answer
     key = fresh_key()
     await service.client.send(key, "run touch ran", id="m")
-    await service.until(key, lambda status: status.state == "running")
-    await asyncio.sleep(0.3)
+    await asyncio.wait_for(model.asked.wait(), 30)
     await service.client.cancel(key)
-    await asyncio.sleep(1.5)
-    go.set()
+    await asyncio.wait_for(model.cancelled.wait(), 30)
+    model.go.set()
     assert (await service.client.await_reply(key, "m", timeout_s=20)).outcome == "cancelled"
     assert not (service.volume.path_of(key) / "workspace" / "ran").exists()
     assert "started" not in [line.get("event") for line in service.lines(key)]
@@ -83,12 +90,13 @@ async def test_spilled_messages_that_are_lost_get_an_apology_and_the_session_goe
 
 
 async def test_huge_unsigned_signals_wedge_nothing(service: Service) -> None:
-    key = fresh_key()
-    await service.client.send(key, "run sleep 3", id="slow")
+    key, gate = fresh_key(), service.gate()
+    await service.client.send(key, f"run {gate.command}", id="slow")
     await service.until(key, lambda status: status.tools)
     handle = service.temporal.get_workflow_handle(workflow_id(key))
     for number in range(150):
         await handle.signal("receive", {"id": str(number), "channel": "x", "text": "y" * 32_768})
+    gate.open()
     assert (await service.ask(key, "remember that it lives")).ok
 
 
@@ -116,7 +124,7 @@ async def test_a_file_that_was_written_is_never_reported_as_not_run(service: Ser
 
     services.record.result = lost  # type: ignore[method-assign]
     await service.client.send(key, "write f written", id="m")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):  # five attempts, each with a long report on what went wrong
         while not [line for line in service.lines(key) if line["role"] == "tool"]:
             await asyncio.sleep(0.1)
     services.record.result = original  # type: ignore[method-assign]
@@ -127,15 +135,17 @@ async def test_a_file_that_was_written_is_never_reported_as_not_run(service: Ser
 
 async def test_an_unsigned_message_does_not_use_up_a_persons_id(service: Service) -> None:
     for first in ("answered before", "still waiting"):
-        key = fresh_key()
+        key, gate = fresh_key(), service.gate()
         if first == "still waiting":
-            await service.client.send(key, "run sleep 1.5", id="slow")
+            await service.client.send(key, f"run {gate.command}", id="slow")
             await service.until(key, lambda status: status.tools)
         message = InboundMessage(id="mine", channel="test", text="forged", principal=service.client.principal)
         await service.signal(key, to_wire(message))
         if first == "answered before":
             assert "not signed" in (await service.client.await_reply(key, "mine", timeout_s=20)).text
-        reply = await service.ask(key, "remember what I said", id="mine")
+        await service.client.send(key, "remember what I said", id="mine")
+        gate.open()
+        reply = await service.client.await_reply(key, "mine", timeout_s=60)
         assert reply.text == "I will remember: what I said", first
         assert "forged" not in service.said(key)
 

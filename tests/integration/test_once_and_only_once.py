@@ -45,13 +45,15 @@ async def test_the_same_id_from_another_person_is_another_message(service: Servi
 
 async def test_a_waiter_survives_a_roll_over_in_the_middle_of_its_turn(service: Service) -> None:
     key = fresh_key()
-    await service.client.send(key, "run sleep 2 && echo done", id="m")
+    gate = service.gate()
+    await service.client.send(key, f"run {gate.command} && echo done", id="m")
     await service.until(key, lambda status: status.tools)
     waiter = asyncio.create_task(service.client.await_reply(key, "m"))
     await service.client.roll_over(key)
+    gate.open()
     assert (await waiter).text == "done"
-    status = await service.client.status(key)
-    assert (status.roll_overs, status.turns) == (1, 1)
+    status = await service.until(key, lambda status: status.turns == 1)
+    assert status.roll_overs == 1
     check_transcript(service.lines(key))
 
 
@@ -61,7 +63,7 @@ async def test_a_session_rolls_over_after_the_set_number_of_turns(make_service: 
         key = fresh_key()
         for number in range(8):
             await service.ask(key, f"remember {number}")
-        status = await service.client.status(key)
+        status = await service.until(key, lambda status: status.turns == 8)
     assert (status.roll_overs, status.turns, status.turns_in_run) == (2, 8, 2)
     check_transcript(service.lines(key))
 
@@ -73,7 +75,7 @@ async def test_followups_sent_as_fast_as_possible_are_all_answered_in_order(serv
     replies = await asyncio.gather(*(service.client.await_reply(key, str(number)) for number in range(count)))
     assert [reply.text for reply in replies] == [f"I will remember: {number}" for number in range(count)]
     assert service.said(key) == [f"remember {number}" for number in range(count)]
-    assert (await service.client.status(key)).roll_overs >= 2
+    assert (await service.until(key, lambda status: status.turns == count)).roll_overs >= 2
     for run in await service.runs(key):
         assert len(await service.events(key, run)) < 4_096
     check_transcript(service.lines(key))

@@ -71,7 +71,7 @@ async def _ask(service: Service, key: str) -> None:
 
 
 async def _lose_its_worker_and_ask(service: Service, runner: WorkflowRunner, key: str) -> None:
-    """The question waits half a second at the dead worker, then goes to the next one, while the workflow task for
+    """The question waits at the dead worker for a while, then goes to the next one, while the workflow task for
     what has come meanwhile still waits there: the session is loaded for the question first."""
     client, queue = await connect(service.settings), service.settings.task_queue
     async with activities(service, client):
@@ -86,7 +86,7 @@ async def _lose_its_worker_and_ask(service: Service, runner: WorkflowRunner, key
                 await asking
                 await service.client.send(key, "stop that", id="stop", mode="interrupt")
                 with suppress(ReplyPending):
-                    await service.client.await_reply(key, "stop", timeout_s=15)
+                    await service.client.await_reply(key, "stop", timeout_s=40)
 
 
 async def _replays(service: Service, key: str) -> bool:

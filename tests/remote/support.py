@@ -70,3 +70,8 @@ def token_file(path: Path, token: str) -> Path:
     path.write_text(f"{token}\n")
     path.chmod(0o600)
     return path
+
+
+async def both(here: Shell, there: Shell, *arguments: str) -> tuple[Ran, Ran]:
+    local, remote = await asyncio.gather(here.run(*arguments), there.run(*arguments))
+    return local, remote

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.support import COMMAND, Up, clean_environment, running, wait_until
 from tests.e2e.test_in_tmux import SlowAnswer
-from tests.e2e.tmux import Tmux
+from tests.e2e.tmux import Tmux, until_there
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 
@@ -115,11 +115,12 @@ def test_tools_approvals_and_commands_work_as_they_do_where_the_service_runs(
         wait_until(lambda: "gateway ready" in _said_by_the_gateway(up))
         chat = opens("talk")
         chat.idle()
-        chat.type("run sleep 1 && echo finished")
-        chat.until("⚙ shell  sleep 1", "· shell ")
+        chat.type(f"run {until_there('go')} && echo finished")
+        chat.until("⚙ shell  until [ -e go ]", "· shell ")
+        (up.workspace("talk") / "go").touch()
         chat.until("\nfinished")
         chat.type("/expand")
-        chat.until("command: sleep 1 && echo finished", "│ finished")
+        chat.until("command: until [ -e go ]", "│ finished")
         chat.type("write f asked for")
         chat.until("? write_file asks to run", "allow? [y/a/n]")
         chat.type("y")
@@ -130,6 +131,7 @@ def test_tools_approvals_and_commands_work_as_they_do_where_the_service_runs(
         chat.keys("C-c")
         chat.until("(cancelled)")
         chat.idle()
+        wait_until(lambda: up.status("talk")["state"] == "idle")
         chat.type("/status")
         chat.until("talk · idle · offline")
         chat.type("/sessions")

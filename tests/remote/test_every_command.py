@@ -3,45 +3,11 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from tests.gateway.support import Door, door
-from tests.remote.support import Ran, Shell, at_the_service, elsewhere
+from tests.gateway.support import Door
+from tests.remote.support import Shell, both, elsewhere
 from tests.support import Service, fresh_key, live
-
-
-@pytest.fixture
-async def asking(make_service: Callable[..., Any]) -> AsyncIterator[Service]:
-    """A service whose file writes ask a person."""
-    made: Service = await make_service(tools={"ask": ["write_file"]})
-    async with made.worker() as services:
-        made.services = services
-        yield made
-
-
-@pytest.fixture
-async def opened(asking: Service) -> AsyncIterator[Door]:
-    async with door(asking) as one:
-        yield one
-
-
-@pytest.fixture
-def here(asking: Service) -> Shell:
-    return at_the_service(asking)
-
-
-@pytest.fixture
-def there(opened: Door, tmp_path: Path) -> Shell:
-    return elsewhere(tmp_path, opened.url, opened.token)
-
-
-async def both(here: Shell, there: Shell, *arguments: str) -> tuple[Ran, Ran]:
-    local, remote = await asyncio.gather(here.run(*arguments), there.run(*arguments))
-    return local, remote
 
 
 async def test_what_is_said_is_answered_once_and_the_same(here: Shell, there: Shell, asking: Service) -> None:
@@ -74,37 +40,6 @@ async def test_a_message_that_nobody_waits_for_is_accepted(here: Shell, there: S
     assert plain.out == "b\n"
     assert (await there.run("send", key, "remember b", "--id", "b")).code == 0
     assert sorted(asking.said(key)) == ["remember a", "remember b"]
-
-
-async def test_looking_shows_the_same(here: Shell, there: Shell, asking: Service) -> None:
-    key = fresh_key("look/ü")
-    await asking.ask(key, "run echo one; echo two >&2")
-    await asking.ask(key, "remember ünïcode \u2028 and \\ and 😀")
-    await asking.until(key, lambda status: status.state == "idle" and status.turns == 2)
-    for arguments in (
-        ("status", key), ("status", key, "--json"), ("sessions",), ("sessions", "--json"),
-        ("sessions", "--all", "--json"), ("history", key), ("history", key, "--json"), ("approvals", "list"),
-        ("approvals", "list", key, "--json"),
-    ):  # fmt: skip
-        local, remote = await both(here, there, *arguments)
-        assert (remote.code, remote.out) == (local.code, local.out) == (0, local.out), (arguments, remote.err)
-    assert len((await there.run("history", key, "--json")).out.rstrip("\n").split("\n")) == len(asking.lines(key))
-    local, remote = await both(here, there, "status")  # of all that live, whatever other tests do with theirs
-    assert (remote.code, local.code) == (0, 0), remote.err
-    shown = [[line for line in one.out.splitlines() if key in line] for one in (local, remote)]
-    assert shown[0] == shown[1] != []
-
-
-async def test_a_session_that_cannot_be_asked_by_this_way_does_not_hide_the_others(
-    there: Shell, asking: Service
-) -> None:
-    key = fresh_key()
-    await asking.ask("{key}", "remember blue")
-    await asking.ask(key, "remember green")
-    listed = await there.run("status")
-    assert listed.code == 0, listed.err
-    assert any(line.startswith("{key} · live") for line in listed.out.splitlines()), listed.out
-    assert any(line.startswith(key) for line in listed.out.splitlines())
 
 
 async def test_a_transcript_of_many_pages_is_shown_whole(there: Shell, asking: Service) -> None:

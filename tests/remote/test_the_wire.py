@@ -24,7 +24,7 @@ from agent_session.settings import Settings, load_settings
 from agent_session.transcript.lines import Line
 from tests.gateway.support import TOKENS, Door, door
 from tests.remote.support import token_file
-from tests.support import Service, fresh_key
+from tests.support import Service, fresh_key, until_true
 
 TOKEN = "the-right-token-0123456789"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -157,8 +157,12 @@ async def test_what_a_token_does_not_open_is_refused_in_words(
                 await client.resolve("team", "t-0-0-0", "0" * 16, "allow")
             key = f"team/{fresh_key()}"
             assert (await client.ask(key, "remember blue", timeout_s=30)).ok
-            listed = {row.key for row in await client.sessions()}
-            assert key in listed
+
+            async def found() -> set[str]:
+                keys = {row.key for row in await client.sessions()}
+                return keys if key in keys else set()
+
+            listed = await until_true(found)
             assert all(one.split("/")[0] in ("main", "team") or one.startswith("api/phone/") for one in listed)
 
 
