@@ -56,7 +56,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tree with the examples in their places."""
     copy = tmp_path_factory.mktemp("stranger") / "tree"
     skipped = shutil.ignore_patterns("__pycache__", "histories", "examples")
-    for name in ("agent_session", "channels", "tests"):
+    for name in ("agent_session", "channels", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=skipped)
     shutil.copy(ROOT / "pyproject.toml", copy)
     for example, place in PLACES.items():
