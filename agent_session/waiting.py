@@ -26,7 +26,8 @@ from agent_session.transcript.tail import Tail
 from agent_session.transcript.volume import Volume
 
 QUERY_TIMEOUT_S = 7.0  #: a session whose worker was just killed answers after `worker.STICKY` and a replay
-FIRST_ASK_S, FIRST_ASK_ASIDE_S, MOST_ASK_S = 0.25, 0.02, 20.0  #: between queries; each pause is twice the last
+#: between queries; each pause is twice the last. The transcript shows nearly all ends, but none of an aside.
+FIRST_ASK_S, FIRST_ASK_ASIDE_S, MOST_ASK_S, MOST_ASK_ASIDE_S = 0.25, 0.02, 20.0, 5.0
 LOOKING_THREADS = 4
 AGAIN_S = 0.2
 NOT_YET = ReplyRecord(turn="", outcome=PENDING)
@@ -63,7 +64,7 @@ class Waiter:
     async def reply(self, key: str, scoped: str, *, aside: bool = False) -> Reply:
         """The reply to a message by its scoped id, however long it takes; `aside`: it is answered at once, and
         not in the transcript. Errors: NoSuchMessage."""
-        pause = FIRST_ASK_ASIDE_S if aside else FIRST_ASK_S
+        pause, most = (FIRST_ASK_ASIDE_S, MOST_ASK_ASIDE_S) if aside else (FIRST_ASK_S, MOST_ASK_S)
         while True:
             with self._listen(key, scoped) as ended:
                 while not ended.done():
@@ -75,7 +76,7 @@ class Waiter:
                             return reply
                     finally:
                         asking.cancel()
-                    pause = min(pause * 2, MOST_ASK_S)
+                    pause = min(pause * 2, most)
                 turn = ended.result()
             with suppress(OSError):
                 found = await asyncio.to_thread(self._of_turn, key, turn)

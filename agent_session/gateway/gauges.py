@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -74,8 +75,9 @@ class Gauges:
             await asyncio.sleep(BACKLOG_EVERY_S)
 
     async def look(self) -> None:
-        temporal = await self._readiness()
-        await self._probes()
+        temporal, volume = await self._readiness()
+        if volume:
+            await self._probes()
         await self._bounded(self._backlogs, BACKLOG, temporal)
         if not temporal or time.monotonic() - self._counted_at > SESSIONS_EVERY_S:
             self._counted_at = time.monotonic() if temporal else NEVER
@@ -93,15 +95,17 @@ class Gauges:
         for gauge in gauges:
             gauge.clear()
 
-    async def _readiness(self) -> bool:
+    async def _readiness(self) -> tuple[bool, bool]:
+        """Whether Temporal and the volume are there."""
         found = await self._probe.found()
         metrics.ready.labels("temporal").set(found.temporal)
         metrics.ready.labels("volume").set(found.volume)
         if found.temporal:
             metrics.ready.labels("worker").set(found.worker)
         else:
-            metrics.ready.remove("worker")  # nobody knows
-        return found.temporal
+            with suppress(KeyError):
+                metrics.ready.remove("worker")  # nobody knows
+        return found.temporal, found.volume
 
     async def _probes(self) -> None:
         """A probe carries its own time, so the known ones stay while the volume does not answer."""

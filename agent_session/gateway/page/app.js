@@ -17,6 +17,7 @@ const problems = new Map();
 let gateway = null;
 let sessions = null;
 let conversation = null;
+let openings = 0;
 
 const composer = new Composer(byId("composer"), {
   send: (text, attachments, id) => conversation.send(text, attachments, id),
@@ -38,10 +39,12 @@ async function start() {
 
 /** A link with a one-time code. */
 async function follow(code) {
+  const mine = ++openings; // another link, or a typed token, may be quicker: then this one says no more
+  const still = (act) => (given) => mine === openings && act(given);
   try {
-    enter(await exchangePatiently(code, ask));
+    still(enter)(await exchangePatiently(code, still(ask)));
   } catch (problem) {
-    ask(`The link does not open this page: ${problem.message}.`);
+    still(ask)(`The link does not open this page: ${problem.message}.`);
   }
 }
 
@@ -53,6 +56,7 @@ function ask(words) {
 }
 
 function enter({ token, name }) {
+  openings += 1;
   leave(); // a token was typed while a link was still being opened
   gateway = new Gateway(token, name, () => {
     forget();
