@@ -86,6 +86,7 @@ class Routes:
         """Errors: BadRoute for the first that cannot be used."""
         read = [Route.parse(pattern, template) for pattern, template in sorted(routes.items())]
         self._narrowest_first = sorted(read, key=lambda route: route.narrowness, reverse=True)
+        self.kinds = frozenset(route.kind for route in read)  #: of places that some route names
 
     def session_of(self, place: Place) -> str:
         """The session key of a place; the same place always has the same one."""
@@ -149,6 +150,8 @@ def _check_template(pattern: str, template: str) -> None:
 def _is_of_kind(kind: str, place: Place) -> bool:
     if kind == OWNER:
         return place.kind == "dm" and place.owner
+    if place.kind == "group":  # it is a channel, too, and has threads
+        return kind in (ANY, "group", "channel") or (kind == "thread" and bool(place.parts.get("thread")))
     return kind in (ANY, place.kind) or (kind == "channel" and place.kind == "thread")
 
 

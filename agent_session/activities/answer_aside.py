@@ -52,6 +52,8 @@ async def answer_aside(services: Services, request: AsideInput) -> AsideAnswer:
         return await asyncio.to_thread(_spooled, services, request, _not_a_person(request, word))
     if word == MODEL and rest:
         return await asyncio.to_thread(_spooled, services, request, _choose_model(services, rest))
+    if not word and request.foreign:
+        return await asyncio.to_thread(_spooled, services, request, await _foreign_words(services, request))
     return await asyncio.to_thread(_answer, services, request)
 
 
@@ -92,12 +94,17 @@ def _spooled(services: Services, request: AsideInput, answer: AsideAnswer) -> As
     return replace(answer, text=shown, text_ref=ref)
 
 
+async def _foreign_words(services: Services, request: AsideInput) -> AsideAnswer:
+    """The turn that waits is of another person, or of the same one in another place: each thread is one. A call is
+    shown in its own place alone."""
+    principal = request.message.principal
+    asked = await services.record.speaker(request.key, request.status.turn)
+    whose = "for an earlier message of yours" if principal and principal == asked.principal else "of somebody else"
+    words = f"A tool call {whose} waits for a decision. Your words are kept: their turn comes after it."
+    return AsideAnswer(text=words, effect=PASS_ON)
+
+
 def _waiting_words(services: Services, request: AsideInput) -> AsideAnswer:
-    if request.foreign:
-        words = (
-            "A tool call of somebody else waits for a decision here. Your words are kept: their turn comes after it."
-        )
-        return AsideAnswer(text=words, effect=PASS_ON)
     calls = waiting_calls(services.volume, request.key, request.status)
     words = request_text(calls, request.key) if calls else "A tool call waits for a person's decision."
     return AsideAnswer(text_ref=f"{words}\n{KEPT}", effect=PASS_ON)

@@ -26,6 +26,7 @@ NEEDS_APPROVAL, NEEDS_FAILED = "approval", "failed"
 
 BEHIND_PEOPLE = Priority(priority_key=5)  #: of 1 to 5; 3 is what is not said
 LOST_WORKER_RETRY_S = 0.2
+RETRY_GROWTH = 1.5  #: of the pauses: a step that loses one worker after another must not wait for its backoff as well
 VOLUME_RETRY_S = 5.0
 
 
@@ -132,6 +133,7 @@ class SessionCore:
             heartbeat_timeout=timedelta(seconds=self.options.heartbeat_timeout_s),
             retry_policy=RetryPolicy(
                 initial_interval=timedelta(seconds=LOST_WORKER_RETRY_S),
+                backoff_coefficient=RETRY_GROWTH,
                 maximum_interval=timedelta(seconds=VOLUME_RETRY_S),
                 maximum_attempts=attempts,
             ),

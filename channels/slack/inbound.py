@@ -153,7 +153,9 @@ class Inbound:
         person = await self.people.person(said.user)
         if person is None or not self.where.is_meant(said):
             return
-        client, key = self.client_of(person), await self.where.session(said, person)
+        words = await self._words(said)
+        place = await self.where.place(said, adds=joins(words))
+        client, key = self.client_of(person), await self.where.session(said, person, place)
         scoped = InboundMessage(id=self._id(said), channel=NAME, principal=person.principal).scoped
         try:
             await client.await_reply_to(key, scoped, timeout_s=PENDING_S)
@@ -162,11 +164,10 @@ class Inbound:
             return
         except ReplyPending:
             pass
-        words = await self._words(said)
         quoted = words if len(words) <= QUOTE_CHARS else f"{words[:QUOTE_CHARS]}…"
         text = f"(deleted) I have deleted my message “{quoted}”: disregard it."
-        place = (await self.where.place(said, adds=joins(words))).address
-        await client.send(key, text, id=f"{self._id(said)}/deleted", mode=STEER, reply_address=place, timeout_s=SEND_S)
+        how: dict[str, Any] = {"mode": STEER, "reply_address": place.address, "timeout_s": SEND_S}
+        await client.send(key, text, id=f"{self._id(said)}/deleted", **how)
 
     async def _hear_stop(self, stop: Stopped) -> None:
         """Slack's own Stop is `/stop`, said in that thread."""
@@ -191,9 +192,9 @@ class Inbound:
         if name in self._accepted:
             return
         said = await self._whole(said, attempt)
-        key, client, words = await self.where.session(said, person), self.client_of(person), await self._words(said)
-        mode = COLLECT
+        client, words, mode = self.client_of(person), await self._words(said), COLLECT
         place = await self.where.place(said, adds=joins(words))
+        key = await self.where.session(said, person, place)
         if joins(words) and not note:
             words, mode = words[1:].lstrip(), STEER
         attached, missing = await self._attached(client, key, said, attempt) if not note else ([], [])

@@ -50,6 +50,7 @@ class Shown:
     sent: int = 0  #: how much has been sent, in characters
     sum: str = ""  #: of what has been sent
     sure: bool = True  #: false while it is unknown whether the last piece arrived
+    leaving: bool = False  #: it is being taken away: a request for that may be under way
 
 
 @dataclass
@@ -134,6 +135,8 @@ class Progress:
                 self.shown.sent, self.shown.sum, self.shown.sure = sent, sum, False
             case {"did": "send"}:
                 self.shown.sure = True
+            case {"do": "remove"}:
+                self.shown.leaving = True
             case _:
                 pass  # a word of a newer version
 

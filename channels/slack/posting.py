@@ -32,6 +32,7 @@ EVENT_TYPE = "agent_session_reply"
 ATTEMPT_S = 11.0  #: below the time-out of the activity that posts, `operations.deliver_timeout_s`
 LOCK_S = 7.0  #: as long as another attempt may need for the call that it is in
 SETTLE_S = 2.0  #: a post may still be under way to Slack that long after it was begun
+ASK_S = 2.0  #: for the question whether an answer that is shown is followed: a limit on it may not cost the attempt
 OLD_S = 60.0  #: after that an answer that is shown is posted anew: an edit notifies nobody
 #: what was shown cannot become the reply: it is posted anew
 GONE = ("message_not_found", "cant_update_message", "edit_window_closed", "message_not_owned_by_app", "msg_too_long")
@@ -128,7 +129,7 @@ class Poster:
         metadata = metadata_of(out.session, out.reply, number)
         shown = journal.progress.shown if number == 1 else None
         ts = await self._shown_at(place, journal, shown, metadata, deadline) if shown is not None else ""
-        if shown is not None and ts and await self._became(place, shown, ts, part, metadata, deadline):
+        if shown is not None and ts and await self._became(place, journal, shown, ts, part, metadata, deadline):
             await journal.add(did="post", part=number, ts=ts)
             return
         if number in journal.progress.trying:
@@ -152,26 +153,47 @@ class Poster:
         await journal.add(did="post", part=number, ts=str(posted["ts"]))
 
     async def _became(
-        self, place: SlackPlace, shown: Shown, ts: str, part: Part, metadata: dict[str, Any], deadline: float
+        self,
+        place: SlackPlace,
+        journal: Journal,
+        shown: Shown,
+        ts: str,
+        part: Part,
+        metadata: dict[str, Any],
+        deadline: float,
     ) -> bool:
-        """Whether the message that shows the answer is now the reply itself; where it is not, it has gone."""
-        if await self._is_missed(place, shown, ts, deadline) and await self._remove(place, shown, ts, deadline):
-            return False
-        return await self._finish(place, shown, ts, part, metadata, deadline)
+        """Whether the message that shows the answer is now the reply itself. Where it has gone, the journal says so:
+        no later attempt looks for it. One that Slack keeps stays known, since it may carry the reply's metadata."""
+        if shown.leaving or await self._is_missed(place, shown, ts, deadline):
+            if not shown.leaving:
+                await journal.add(do="remove")
+            if await self._remove(place, shown, ts, deadline):
+                await journal.add(**{"not": "show"})
+                return False
+        return await self._finish(place, journal, shown, ts, part, metadata, deadline)
 
     async def _is_missed(self, place: SlackPlace, shown: Shown, ts: str, deadline: float) -> bool:
-        """Whether people would not see it become the reply. Once true it stays so, as far as it matters: what was
-        taken away is found gone."""
+        """Whether people would not see it become the reply."""
         if time.time() - shown.at > OLD_S:
             return True
+        deadline = min(deadline, time.monotonic() + ASK_S)
         try:
             me = await self.calls.me(deadline)
             return await self._lookup.is_followed(place, ts, lambda one: is_of(one, me), deadline)
+        except Limited:
+            return False  # the answer is worth more than its place
         except (NotDone, Never, Unsure):
             return True  # unknown: posted anew the order is right in any case
 
     async def _finish(
-        self, place: SlackPlace, shown: Shown, ts: str, part: Part, metadata: dict[str, Any], deadline: float
+        self,
+        place: SlackPlace,
+        journal: Journal,
+        shown: Shown,
+        ts: str,
+        part: Part,
+        metadata: dict[str, Any],
+        deadline: float,
     ) -> bool:
         """Make the message that shows the answer the reply itself. False: it is not there any more."""
         where = {"channel": place.channel, "ts": ts}
@@ -187,8 +209,8 @@ class Poster:
                 return True
             if refusal.code not in GONE:
                 raise
-            if refusal.code != "message_not_found":
-                await self._remove(place, shown, ts, deadline)  # else it stays as it is, above the reply
+            if refusal.code == "message_not_found" or await self._remove(place, shown, ts, deadline):
+                await journal.add(**{"not": "show"})  # else it stays as it is, above the reply
             return False
         return True
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from channels.slack.places import SlackPlace
@@ -10,6 +11,7 @@ from channels.slack.posting_calls import Calls, NotDone
 
 CLOCKS_S = 3_600.0  #: by which our clock and Slack's may differ
 PAGES, PAGE = 20, 200
+NO_THREAD = "thread_not_found"  #: its first message was deleted before anybody had replied
 
 
 class Lookup:
@@ -27,37 +29,49 @@ class Lookup:
     async def find(
         self, place: SlackPlace, since: float, matches: Callable[[dict[str, Any]], bool], deadline: float
     ) -> str:
-        """The ts of the newest message that matches, empty when there is none. Errors: those of `Calls.do`; NotDone
-        when it could not be looked through in time."""
-        found = ""
-        async for messages in self._pages(place, f"{since - CLOCKS_S:.6f}", deadline):
-            found = max([found, *(str(one.get("ts", "")) for one in messages if matches(one))])
-            if found and not place.thread:
-                break  # newest first; a thread is told the other way round
-        return found
+        """The ts of the newest message that matches, empty when there is none. What was posted to a thread that is
+        no more stands in the conversation itself, without a word of Slack's. Errors: those of `Calls.do`; NotDone when
+        it could not be looked through in time."""
+        oldest = f"{since - CLOCKS_S:.6f}"
+        try:
+            return await self._newest(place, oldest, matches, deadline)
+        except NotDone as refusal:
+            if refusal.code != NO_THREAD:
+                raise
+        return await self._newest(replace(place, thread=""), oldest, matches, deadline)
 
     async def is_followed(
         self, place: SlackPlace, ts: str, matches: Callable[[dict[str, Any]], bool], deadline: float
     ) -> bool:
-        """Whether a message that matches stands there below the one at `ts`. Errors: as `find`."""
-        async for messages in self._pages(place, ts, deadline):
-            if any(matches(one) and str(one.get("ts", "")) > ts for one in messages):
-                return True
+        """Whether a message that matches stands there below the one at `ts`; in a thread that is no more nothing
+        does. Errors: as `find`."""
+        try:
+            async for messages in self._pages(place, ts, deadline):
+                if any(matches(one) and str(one.get("ts", "")) > ts for one in messages):
+                    return True
+        except NotDone as refusal:
+            if refusal.code != NO_THREAD:
+                raise
         return False
+
+    async def _newest(
+        self, place: SlackPlace, oldest: str, matches: Callable[[dict[str, Any]], bool], deadline: float
+    ) -> str:
+        found = ""
+        async for messages in self._pages(place, oldest, deadline):
+            found = max([found, *(str(one.get("ts", "")) for one in messages if matches(one))])
+            if found and not place.thread:
+                break  # newest first; a thread is told the other way round
+        return found
 
     async def _pages(self, place: SlackPlace, oldest: str, deadline: float) -> AsyncGenerator[list[dict[str, Any]]]:
         method = "conversations_replies" if place.thread else "conversations_history"
         where = {"channel": place.channel, **({"ts": place.thread} if place.thread else {})}
         cursor: dict[str, str] = {}
         for _ in range(PAGES):
-            try:
-                page = await self._calls.do(
-                    method, deadline, **where, oldest=oldest, limit=PAGE, include_all_metadata=True, **cursor
-                )
-            except NotDone as refusal:
-                if refusal.code == "thread_not_found":
-                    return
-                raise
+            page = await self._calls.do(
+                method, deadline, **where, oldest=oldest, limit=PAGE, include_all_metadata=True, **cursor
+            )
             yield cast(list[dict[str, Any]], page.get("messages") or [])
             following = str(cast(dict[str, Any], page.get("response_metadata") or {}).get("next_cursor") or "")
             if not following:

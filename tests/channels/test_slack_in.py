@@ -265,3 +265,19 @@ async def test_words_that_join_a_turn_go_to_the_thread_of_the_message_before(sla
     await slack.answers(dm)
     await slack.service.until(slack.main, lambda status: status.state == "idle" and status.deliveries == 0)
     assert slack.fake.texts(dm) == slack.fake.texts(dm, ts), "and nowhere else"
+
+
+async def test_words_that_join_a_turn_pass_over_messages_that_open_none(slack: Slack) -> None:
+    """Commands, and other such words, with a mention or without."""
+    dm, at = slack.fake.dm(OWNER), f"<@{BOT_USER}>"
+    first = slack.fake.says(OWNER, "remember one")
+    await slack.answers(dm)
+    for count, words in enumerate((f"{at} /status", f"{at} ! remember two", "! remember three"), 2):
+        slack.fake.says(OWNER, words)
+        await slack.answers(dm, count=count)
+    odd = slack.fake.says(OWNER, f"{at} /etc/hosts looks odd")
+    await slack.answers(dm, count=5)
+    slack.fake.says(OWNER, "! remember four")
+    await slack.answers(dm, count=6)
+    places = [line["reply_address"] for line in slack.service.lines(slack.main) if line["role"] == "user"]
+    assert places == [f"slack:{TEAM}/{dm}/{ts}" for ts in (first, first, first, odd, odd)]

@@ -80,6 +80,26 @@ async def pressed(slack: Slack, user: str, button: str, ts: str) -> Envelope:
     return envelope
 
 
+async def test_who_speaks_while_a_decision_is_waited_for_is_told_whose_it_is(slack: Slack) -> None:
+    """Each direct message has a thread of its own, and is one person's all the same."""
+    dm = slack.fake.dm(OWNER)
+    first = slack.fake.says(OWNER, "run echo it >> ran")
+    (card,) = await slack.fake.until(lambda: [one for one in slack.fake.messages(dm, first) if one.get("blocks")])
+    second = slack.fake.says(OWNER, "remember blue")
+    (told,) = await slack.answers(dm, second)
+    assert told.startswith("A tool call for an earlier message of yours waits for a decision.")
+    await pressed(slack, OWNER, "Allow once", card["ts"])
+    assert (await slack.answers(dm, second, 2))[1] == "I will remember: blue"
+
+
+async def test_who_speaks_while_a_decision_of_somebody_else_is_waited_for_is_told_that(slack: Slack) -> None:
+    thread, card, _ = await waiting_card(slack)
+    slack.fake.mentions(FRIEND, "remember red", thread=thread)
+    await slack.fake.until(lambda: any("A tool call of somebody else" in one for one in slack.fake.texts("C1", thread)))
+    await pressed(slack, OWNER, "Allow once", card)
+    await slack.fake.until(lambda: "I will remember: red" in slack.fake.texts("C1", thread))
+
+
 async def test_an_owner_decides_with_a_button_and_it_stands_on_the_card(slack: Slack) -> None:
     _, card, key = await waiting_card(slack)
     await pressed(slack, OWNER, "Allow once", card)

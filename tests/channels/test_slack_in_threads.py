@@ -143,3 +143,49 @@ async def test_a_mention_that_slack_cannot_show_yet_is_taken_with_the_next_deliv
     await slack.answers("C1", thread)
     assert slack.fake.events.envelopes[0].sent == 2
     assert list((slack.service.volume.path_of(slack.thread_key("C1", thread)) / "workspace").rglob("*a.txt"))
+
+
+async def test_where_each_direct_message_has_a_session_all_that_is_told_of_it_belongs_to_that(
+    fake: FakeSlack, make_service: Callable[..., Any]
+) -> None:
+    """Once it has an answer below it, an edit says that it stands in a thread, which it begins itself."""
+    name = fresh_key("each")
+    async with (await made(fake, make_service, slack={"routes": {"dm": f"{name}/{{thread}}"}})).up() as slack:
+        dm = fake.dm(OWNER)
+        first = fake.says(OWNER, "remember blue")
+        await slack.answers(dm, first)
+        fake.edits(first, "remember green")
+        await slack.answers(dm, first, 2)
+        fake.says(OWNER, "! remember red")
+        await slack.answers(dm, first, 3)
+        said = ["remember blue", "(edited) remember green", "remember red"]
+        assert slack.service.said(f"{name}/{first}") == said
+        second = fake.says(OWNER, "sleep 30")
+        await slack.settled()
+        await slack.service.until(f"{name}/{second}", lambda status: status.state == "running")
+        fake.stops(OWNER, channel=dm, thread=second)
+        await slack.service.until(f"{name}/{second}", lambda status: status.state == "idle")
+
+
+async def test_while_the_app_cannot_tell_groups_all_replicas_take_them_for_channels(
+    fake: FakeSlack, make_service: Callable[..., Any]
+) -> None:
+    """One replica is told the message, which says that it is a group's, the other one the mention, which does not."""
+    name = fresh_key("group")
+    routes = {"group": f"{name}/{{channel}}", "thread": f"{name}/thread/{{thread}}"}
+    fake.workspace.channel("G1", "mpdm-ann--bob--agent-1")
+    fake.workspace.channels["G1"]["is_mpim"] = True
+    fake.web.scopes.discard("mpim:read")
+    given = {"routes": routes, "allowed_channels": ["C1", "G1"]}
+    async with (await made(fake, make_service, slack=given)).up(replicas=2) as slack:
+        first = fake.mentions(FRIEND, "remember blue", channel="G1")
+        await slack.settled()
+        assert await slack.answers("G1", first) == ["I will remember: blue"]
+        assert slack.service.said(f"{name}/thread/{first}") == ["remember blue"]
+        assert await slack.is_untouched(f"{name}/G1")
+        fake.web.scopes.add("mpim:read")
+        second = fake.mentions(FRIEND, "remember red", channel="G1")
+        await slack.settled()
+        assert await slack.answers("G1", second) == ["I will remember: red"]
+        assert slack.service.said(f"{name}/G1") == ["remember red"]
+        assert await slack.is_untouched(f"{name}/thread/{second}")

@@ -48,6 +48,22 @@ async def test_a_crash_between_post_and_record_posts_once(
     assert len(slack.calls("chat.postMessage")) == 1
 
 
+@pytest.mark.parametrize("direct", [True, False])
+async def test_a_reply_to_a_thread_that_was_deleted_is_posted_once(
+    slack: FakeSlack, place: Workplace, direct: bool
+) -> None:
+    """It stands in the conversation itself then, and Slack knows no such thread."""
+    channel = slack.dm("U1") if direct else "C1"
+    ts = slack.says("U1", "hello", channel=channel)
+    slack.deletes(ts)
+    slack.fault("chat.postMessage", after=True, drop=True)
+    with pytest.raises(Unsure):
+        await place.poster().post(reply("once", f"{TEAM}/{channel}/{ts}"))
+    await place.poster().post(reply("once", f"{TEAM}/{channel}/{ts}"))
+    assert [one["text"] for one in slack.messages(channel)] == ["once"]
+    assert len(slack.calls("chat.postMessage")) == 1
+
+
 async def test_a_process_that_dies_while_slack_answers_leaves_one_message(slack: FakeSlack, place: Workplace) -> None:
     slack.fault("chat.postMessage", after=True, until=asyncio.Event())
     dying = asyncio.create_task(place.poster().post(reply("once")))

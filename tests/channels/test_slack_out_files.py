@@ -70,6 +70,18 @@ async def test_a_crash_between_posting_files_and_its_record_posts_once(
     assert len(slack.calls(COMPLETE)) == 1
 
 
+async def test_files_for_a_thread_that_was_deleted_are_posted_once(slack: FakeSlack, place: Workplace) -> None:
+    thread = slack.mentions("U1", "hello")
+    slack.deletes(thread)
+    slack.fault(COMPLETE, after=True, drop=True)
+    out = reply("here", f"{TEAM}/C1/{thread}", files=stored(place, "a.txt"))
+    with pytest.raises(Unsure):
+        await place.poster().post(out)
+    await place.poster().post(out)
+    assert names(slack) == [[], ["a.txt"]]
+    assert len(slack.calls(COMPLETE)) == 1
+
+
 async def test_a_process_that_is_killed_before_slack_answers_leaves_nothing_twice(
     slack: FakeSlack, place: Workplace
 ) -> None:

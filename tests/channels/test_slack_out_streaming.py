@@ -13,6 +13,7 @@ from tests.fakes.slack import FakeSlack
 
 LONG = "\n\n".join(f"Paragraph {number}. " + "Some words of it. " * 59 + "The end." for number in range(12))
 SHOWN = "Hello *world*, this is the answer."
+PATIENT_S = 7.0  #: for what comes at once on a quiet machine
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ async def place(slack: FakeSlack, volume: Volume, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("channels.slack.streaming_message.BEGIN_AFTER_S", 0.05)
     monkeypatch.setattr("channels.slack.streaming_message.EVERY_S", 0.05)
     monkeypatch.setattr("channels.slack.streaming_message.CALL_S", 1.0)
+    monkeypatch.setattr("channels.slack.posting.ASK_S", PATIENT_S)
     made = Workplace(slack, volume)
     async with made.live():
         yield made
@@ -106,6 +108,22 @@ async def test_a_streamer_that_dies_before_it_knows_its_message_leaves_one(
         await talk.shown("Hello")
     await talk.deliver()
     assert talk.texts == [SHOWN]
+
+
+async def test_a_streamer_that_dies_where_the_thread_was_deleted_leaves_one_message(
+    place: Workplace, channel: Talk
+) -> None:
+    """Its message stands in the conversation itself, and is finished there."""
+    place.slack.deletes(channel.thread)
+    place.slack.fault("chat.postMessage", after=True, until=asyncio.Event())
+    async with place.streamer() as streamer:
+        streamer.expect("main", channel.where, MESSAGE)
+        place.begin()
+        place.write("Hello **world**, this")
+        await place.slack.until(lambda: place.slack.texts("C1"))
+    await channel.deliver()
+    assert place.slack.texts("C1") == [SHOWN]
+    assert len(place.slack.calls("chat.postMessage")) == 1
 
 
 async def test_a_stream_that_did_not_begin_is_replaced_by_a_message(place: Workplace, direct: Talk) -> None:

@@ -20,6 +20,7 @@ THREAD = slack("thread", user="U2", channel="C1", thread="17.1")
 OTHER_THREAD = slack("thread", user="U1", channel="C1", thread="18.1")
 FLAT = slack("channel", user="U2", channel="C1")
 GROUP = slack("group", user="U2", channel="G1")
+GROUP_THREAD = slack("group", user="U2", channel="G1", thread="19.1")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,12 @@ def test_without_routes_owners_share_main_and_everybody_else_has_a_session_of_th
         ({"thread:channel=C1,thread=17.*": "hot"}, THREAD, "hot"),
         ({"thread:channel=C1,thread=17.*": "hot"}, OTHER_THREAD, "slack/T1/C1/18.1"),
         ({"*:team=T1": "all of {team}"}, GROUP, "all of T1"),
+        ({"channel:G1": "ours"}, GROUP, "ours"),
+        ({"channel:G1": "ours"}, GROUP_THREAD, "ours"),
+        ({"thread:G1": "ours/{thread}"}, GROUP_THREAD, "ours/19.1"),
+        ({"thread:G1": "ours"}, GROUP, "slack/T1/G1"),  # outside its threads
+        ({"group": "a", "thread": "b", "channel": "c"}, GROUP_THREAD, "a"),
+        ({"group": "a"}, THREAD, "slack/T1/C1/17.1"),
         ({"dm": "x/{thread}"}, STRANGERS_DM, "slack/dm/T1/U2"),  # it has no thread to put in
         ({"dm:U.": "main"}, STRANGERS_DM, "slack/dm/T1/U2"),  # no regular expressions
     ],
@@ -63,7 +70,7 @@ def test_the_narrowest_route_counts_whatever_their_order() -> None:
     routes = {"*": "a", "channel": "b", "thread": "c", "thread:C*": "d", "thread:C1": "e"}
     routes["thread:channel=C1,user=U1"] = "f"
     elsewhere = slack("thread", channel="D9", thread="1")
-    places = [GROUP, FLAT, elsewhere, slack("thread", channel="C2", thread="1"), THREAD, OTHER_THREAD]
+    places = [OWNERS_DM, FLAT, elsewhere, slack("thread", channel="C2", thread="1"), THREAD, OTHER_THREAD]
     for table in (routes, dict(reversed(routes.items()))):
         assert [Routes(table).session_of(place) for place in places] == list("abcdef")
     assert session_of({"dm": "a", "owner": "b"}, OWNERS_DM) == "b"

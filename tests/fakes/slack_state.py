@@ -93,8 +93,11 @@ class Workspace:
         return found
 
     def put(self, channel: str, message: Json) -> Json:
-        """A new message with a ts of its own."""
+        """A new message with a ts of its own. A thread of which nothing stands is none: then it is in the
+        conversation itself."""
         self.place(channel)
+        if not self.thread(channel, message.get("thread_ts", "")):
+            message = {name: value for name, value in message.items() if name != "thread_ts"}
         ts = self.ts()
         message = {"type": "message", "ts": ts, "team": TEAM, **message}
         parent = self.find(channel, message.get("thread_ts", ""))
