@@ -187,5 +187,6 @@ async def test_while_the_app_cannot_tell_groups_all_replicas_take_them_for_chann
         second = fake.mentions(FRIEND, "remember red", channel="G1")
         await slack.settled()
         assert await slack.answers("G1", second) == ["I will remember: red"]
+        await slack.service.until(f"{name}/G1", lambda status: status.deliveries == 0 and status.state == "idle")
         assert slack.service.said(f"{name}/G1") == ["remember red"]
         assert await slack.is_untouched(f"{name}/thread/{second}")
