@@ -22,7 +22,7 @@ FOLDER = ROOT / "k8s" / "observability"
 WORDS = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 NO_METRIC = {
     "sum", "by", "rate", "increase", "max", "min", "histogram_quantile", "le", "or", "and", "vector", "time",
-    "label_replace", "on", "unless", "changes",
+    "label_replace", "on", "unless", "changes", "max_over_time",
 }  # fmt: skip
 
 
