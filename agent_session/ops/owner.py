@@ -14,6 +14,7 @@ from pathlib import Path
 import orjson
 
 from agent_session.connection import SERVICE_FILE, Service, read_service
+from agent_session.paths import is_locked
 
 OWNER_LOCK, CLIENTS_LOCK = "up.lock", "clients.lock"
 
@@ -62,14 +63,7 @@ def is_owned(data_dir: Path) -> bool:
 
 def _is_held(path: Path, kind: int) -> bool:
     """Whether somebody holds the lock in a way that keeps this kind out."""
-    descriptor = _open(path)
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
+    return is_locked(_open(path), kind)
 
 
 def announce(data_dir: Path, service: Service) -> None:

@@ -242,11 +242,10 @@ class Deployment:
             try:
                 await call(wanted)
             except RPCError as error:
-                early = error.status == RPCStatusCode.FAILED_PRECONDITION and time.monotonic() < deadline
-                if not early and error.status in (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.INVALID_ARGUMENT):
-                    raise DeployFailed(f"Temporal refuses: {error.message}") from None
-                if not early:
+                if error.status not in (RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.INVALID_ARGUMENT):
                     raise
+                if error.status == RPCStatusCode.INVALID_ARGUMENT or time.monotonic() >= deadline:
+                    raise DeployFailed(f"Temporal refuses: {error.message}") from None
             else:
                 return
             await asyncio.sleep(LOOK_S)
