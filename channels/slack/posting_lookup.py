@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any, cast
 
+from channels.slack.outbox import digest
 from channels.slack.places import SlackPlace
 from channels.slack.posting_calls import Calls, NotDone
 
 CLOCKS_S = 3_600.0  #: by which our clock and Slack's may differ
 PAGES, PAGE = 20, 200
+EVENT_TYPE = "agent_session_reply"
 NO_THREAD = "thread_not_found"  #: its first message was deleted before anybody had replied
 
 
@@ -78,3 +80,20 @@ class Lookup:
                 return
             cursor = {"cursor": following}
         raise NotDone(method, "there are too many messages to look through")
+
+
+def metadata_of(session: str, reply: str, part: int) -> dict[str, Any]:
+    """What each message carries. Other apps of the workspace can read it: it names no session."""
+    payload = {"reply": reply, "part": part, "session": digest(session)[:16]}
+    return {"event_type": EVENT_TYPE, "event_payload": payload}
+
+
+def has(message: dict[str, Any], metadata: dict[str, Any]) -> bool:
+    """Whether the message is that part of that reply."""
+    found = cast(dict[str, Any], message.get("metadata") or {})
+    return found.get("event_type") == EVENT_TYPE and found.get("event_payload") == metadata["event_payload"]
+
+
+def is_of(message: dict[str, Any], me: tuple[str, str]) -> bool:
+    """Whether the app said it; `me` as `Calls.me` gives it."""
+    return message.get("user") == me[0] or bool(me[1] and message.get("bot_id") == me[1])

@@ -18,8 +18,9 @@ import structlog
 from channels.slack.mrkdwn import to_mrkdwn
 from channels.slack.outbox import EDITS, NATIVE, Held, Journal, digest
 from channels.slack.places import SlackPlace
-from channels.slack.posting import QUIET, Poster, journal_of, metadata_of, where_in
+from channels.slack.posting import QUIET, Poster, journal_of, where_in
 from channels.slack.posting_calls import Limited, Never, NotDone, Unreached, Unsure
+from channels.slack.posting_lookup import metadata_of
 from channels.slack.streaming_text import THINKING, beginning, first_part, settled, streamed, with_status
 
 BEGIN_AFTER_S = 0.7  #: an answer that is there sooner comes whole

@@ -11,8 +11,9 @@ from aiohttp import web
 from agent_session.domain.outbound import WORDS
 from agent_session.settings_channels import SlackSettings
 from agent_session.transcript.volume import Volume, VolumeUnavailable
-from channels.slack.posting import EVENT_TYPE, Poster, journal_of
+from channels.slack.posting import Poster, journal_of
 from channels.slack.posting_calls import Limited, NotDone, Unsure
+from channels.slack.posting_lookup import EVENT_TYPE
 from channels.slack.web import web_client
 from tests.channels.slack_out_support import LOST, TURN, Workplace, reply
 from tests.fakes.slack import TEAM, FakeSlack

@@ -21,7 +21,7 @@ PATIENT_S = 7.0  #: for what comes at once on a quiet machine
 async def place(slack: FakeSlack, volume: Volume, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workplace]:
     monkeypatch.setattr("channels.slack.streaming_message.BEGIN_AFTER_S", 0.05)
     monkeypatch.setattr("channels.slack.streaming_message.EVERY_S", 0.05)
-    monkeypatch.setattr("channels.slack.posting.ASK_S", PATIENT_S)
+    monkeypatch.setattr("channels.slack.posting_shown.ASK_S", PATIENT_S)
     made = Workplace(slack, volume)
     async with made.live():
         yield made
@@ -73,7 +73,7 @@ async def test_an_old_message_becomes_a_new_one_since_an_edit_notifies_nobody(
 ) -> None:
     await begun(talk)
     ts = talk.messages[0]["ts"]
-    monkeypatch.setattr("channels.slack.posting.OLD_S", 0.0)
+    monkeypatch.setattr("channels.slack.posting_shown.OLD_S", 0.0)
     await talk.deliver()
     assert talk.texts == [SHOWN]
     assert talk.messages[0]["ts"] > ts

@@ -21,7 +21,7 @@ async def place(slack: FakeSlack, volume: Volume, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("channels.slack.streaming_message.BEGIN_AFTER_S", 0.05)
     monkeypatch.setattr("channels.slack.streaming_message.EVERY_S", 0.05)
     monkeypatch.setattr("channels.slack.streaming_message.CALL_S", 1.0)
-    monkeypatch.setattr("channels.slack.posting.ASK_S", PATIENT_S)
+    monkeypatch.setattr("channels.slack.posting_shown.ASK_S", PATIENT_S)
     made = Workplace(slack, volume)
     async with made.live():
         yield made
