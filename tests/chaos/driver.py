@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from temporalio.api.history.v1 import History
+
 from agent_session.domain.ids import workflow_id
 from tests.chaos.faults import Faults
 from tests.chaos.over_slack import OverSlack
@@ -77,6 +79,7 @@ async def conclude(
         "mounted": world.mounted,
     }
     known |= {"began": began, "ended": time.monotonic(), "kills": kills, "workers": len(world.workers)}
+    known["clock"] = time.time() - time.monotonic()  # between Temporal's times and all others of the evidence
     world.evidence.write("run.json", known)
     await _histories(world, sessions)
 
@@ -131,5 +134,5 @@ async def _histories(world: World, sessions: Sequence[str]) -> None:
         query = f"WorkflowId = '{workflow_id(name)}'"
         async for found in client.temporal.list_workflows(query):
             handle = client.temporal.get_workflow_handle(found.id, run_id=found.run_id)
-            events = [event.SerializeToString() async for event in handle.fetch_history_events()]
-            (world.folder / "histories" / f"{name}-{found.run_id}.bin").write_bytes(b"".join(events))
+            history = History(events=[event async for event in handle.fetch_history_events()])
+            (world.folder / "histories" / f"{name}-{found.run_id}.bin").write_bytes(history.SerializeToString())

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from tests.chaos.held_tasks import Spans, held_up
 from tests.chaos.seen import Message, Seen
-
-Spans = list[tuple[float, float]]
 
 EVERYBODY = ("kill_temporal", "disk_full", "read_only")
 ONE_WORKER = ("kill_worker", "stop_worker", "kill_in_drain")
 DOORS = {"http": "kill_gateway", "slack": "kill_slack"}  #: what only its own senders speak through
-OVER_S = 6.0  #: to get over one worker of several: 4 s until its heartbeat is missed, and the next attempt
-HITS = 2  #: so many of these can hit one session in one silence: in between, it goes on with another worker
 MODEL_AGAIN_S = 3.0  #: a request that failed is not asked again at once
 
 
@@ -49,7 +46,9 @@ class Held:
             *((fault["start"], fault["end"]) for kind in EVERYBODY for fault in kinds[kind]),
             *_all_away(workers, seen.run["workers"]),
         ]
-        self.workers = [(fault["start"], min(fault["end"], fault["start"] + OVER_S)) for fault in workers]
+        self.tasks: dict[str, Spans] = {
+            session: held_up(seen.folder, session, seen.run["clock"], workers) for session in seen.sessions
+        }
         self._doors = {door: [(one["start"], one["end"]) for one in kinds[kind]] for door, kind in DOORS.items()}
         self._model: defaultdict[str, Spans] = defaultdict(list)
         for request in seen.told:
@@ -62,13 +61,16 @@ class Held:
         accepted = answered if message.accepted is None else message.accepted
         way = began <= max(accepted, message.tried) or ended >= answered
         doors = self._doors.get(message.sender, []) if way else []
-        return [*self.everybody, *self._model[message.session], *doors]
+        return [*self.everybody, *self.tasks[message.session], *self._model[message.session], *doors]
 
-    def beyond_s(self, spans: Spans, began: float, ended: float) -> float:
-        """What is left of that time without these spans, and without what faults of single workers explain."""
-        without = ended - began - covered(spans, began, ended)
-        with_workers = ended - began - covered([*spans, *self.workers], began, ended)
-        return max(with_workers, without - HITS * OVER_S)
+    def delivery(self, message: Message) -> Spans:
+        """Of a reply's delivery."""
+        return [*self.everybody, *self.tasks[message.session]]
+
+
+def beyond_s(spans: Spans, began: float, ended: float) -> float:
+    """What is left of that time without these spans."""
+    return ended - began - covered(spans, began, ended)
 
 
 def silences(seen: Seen, held: Held) -> Iterator[Silence]:
@@ -81,7 +83,7 @@ def silences(seen: Seen, held: Held) -> Iterator[Silence]:
         within = signs[bisect_right(signs, message.tried) : bisect_left(signs, answered)]
         for began, ended in pairwise((message.tried, *within, answered)):
             spans = held.answer(message, began, ended, answered)
-            yield Silence(message, began, ended, held.beyond_s(spans, began, ended))
+            yield Silence(message, began, ended, beyond_s(spans, began, ended))
 
 
 def late(seen: Seen, held: Held) -> Iterator[Silence]:
@@ -92,7 +94,7 @@ def late(seen: Seen, held: Held) -> Iterator[Silence]:
             came = next((post["t"] for post in posts if post["reply"] == message.replies[0]["turn"]), 0.0)
             began = message.replies[0]["t"]
             if came:
-                yield Silence(message, began, came, held.beyond_s(held.everybody, began, came))
+                yield Silence(message, began, came, beyond_s(held.delivery(message), began, came))
 
 
 def worst(found: list[Silence]) -> list[Silence]:
