@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent_session.domain.inbox import DUPLICATE, FULL, QUEUED, Inbox
+from agent_session.domain.inbox import DUPLICATE, FULL, QUEUED, CarriedInbox, Inbox
 from agent_session.domain.limits import (
     BACKGROUND_MESSAGES,
     BATCH_BYTES,
@@ -79,8 +79,19 @@ def test_people_come_before_the_background_which_goes_one_by_one() -> None:
     for one in (said(1, kind=HEARTBEAT), said(2, kind=SYSTEM), said(3)):
         inbox.accept(one)
     assert len(inbox) == 3
-    assert [[one.id for one in inbox.next_batch()] for _ in range(3)] == [["3"], ["1"], ["2"]]
+    assert inbox.has_batch()
+    assert [one.id for one in inbox.next_batch()] == ["3"]
+    assert inbox.has_batch(), "the background alone"
+    assert [[one.id for one in inbox.next_batch()] for _ in range(2)] == [["1"], ["2"]]
     assert not inbox.has_batch()
+
+
+def test_the_background_waits_for_people_whose_messages_lie_in_a_file() -> None:
+    file = SpillFile(ref="a", messages=1, ids=pack_ids([said(1).scoped]))
+    inbox = Inbox(CarriedInbox(files=(file,), background=(said(2, kind=HEARTBEAT),)))
+    assert not inbox.has_batch()
+    inbox.people.loaded(file, [said(1)])
+    assert [one.id for one in inbox.next_batch()] == ["1"]
 
 
 def test_a_newer_heartbeat_of_the_same_place_replaces_the_one_that_waits() -> None:
@@ -152,6 +163,25 @@ def test_the_front_of_a_queue_takes_what_jumps_it_up_to_its_bound() -> None:
     queue.push_front(big)
     assert not queue.has_room_in_front()
     assert queue.in_memory_bytes == sum(one.size_bytes for one in queue.peek())
+
+
+def test_a_queue_knows_how_much_it_holds_whatever_comes_and_goes() -> None:
+    queue = SpillingQueue()
+    for number in range(3 * INBOX_HEAD_BYTES // 1_000):
+        queue.push(said(number, text="x" * 1_000))
+    assert queue.tail
+    while queue.ready():
+        assert queue.in_memory_bytes == sum(one.size_bytes for one in (*queue.head, *queue.tail))
+        queue.pop()
+    assert queue.in_memory_bytes == 0
+
+
+def test_what_lies_in_a_file_is_read_before_what_came_later() -> None:
+    file = SpillFile(ref="a", messages=1)
+    queue = SpillingQueue(files=[file], tail=[said(2)])
+    assert not queue.ready()
+    queue.loaded(file, [said(1)])
+    assert [queue.pop().id for _ in range(2) if queue.ready()] == ["1", "2"]
 
 
 def test_only_the_first_file_is_taken_back_and_behind_what_interrupted() -> None:

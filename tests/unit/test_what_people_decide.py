@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent_session.domain import authority
-from agent_session.domain.cards import argument_lines, card, code_of, is_spoken, request_text, visible
+from agent_session.domain.cards import SPOKEN_CHARS, argument_lines, card, code_of, is_spoken, request_text, visible
 from agent_session.domain.commands import command_of
 from agent_session.domain.messages import HEARTBEAT, InboundMessage
 from agent_session.domain.patterns import AllowedPattern, covers, matches, simple_words, suggested
@@ -139,7 +139,7 @@ def test_a_request_says_how_to_answer_it() -> None:
         ]
     )
     plain = {**CALL, "pattern": ""}
-    assert "always" not in request_text([plain], "main")
+    assert request_text([plain], "main").split("\n")[-2] == f"  allow once: /allow {code} · deny: /deny {code} why"
     assert request_text([CALL, plain], "main").startswith("These 2 calls wait for a person:\n")
 
 
@@ -151,6 +151,17 @@ def test_what_is_too_long_to_be_shown_cannot_be_allowed_with_words() -> None:
     told = request_text([long, CALL], "main").split("\n")
     assert told[1] == f"shell: too long to be shown here; agent-session approvals list main · deny: /deny {code} why"
     assert card(CALL).split("\n")[0] in told, "a short one behind it is"
+
+
+def test_calls_share_the_room_that_a_request_has() -> None:
+    calls = [
+        {**CALL, "call": f"t-1-1-{n}", "args": '{"command": "%s"}' % ("x" * (SPOKEN_CHARS * 2 // 5))} for n in "012"
+    ]
+    told = request_text(calls, "main")
+    assert told.count("  allow once: ") == 2
+    assert (
+        f"shell: too long to be shown here; agent-session approvals list main · deny: /deny {code_of(calls[2])}" in told
+    )
 
 
 @pytest.mark.parametrize(
@@ -171,11 +182,15 @@ def test_only_a_person_commands_and_not_with_files() -> None:
 # ---- signatures ----
 
 KEY = b"k" * 32
-SIGNED = authority.sign_message(KEY, "main", said(1, principal="p", grants=("shell",), reply_address="file:x"))
+
+
+def signed_message() -> InboundMessage:
+    return authority.sign_message(KEY, "main", said(1, principal="p", grants=("shell",), reply_address="file:x"))
 
 
 def test_signatures_are_the_same_in_every_version() -> None:
-    assert (SIGNED.mac, SIGNED.reply_mac) == ("e6164f8f50a537ff672e0552a81eb6a1", "4d5a17e6d5bdcbb16eabd1e99b9b30bc")
+    message = signed_message()
+    assert (message.mac, message.reply_mac) == ("e6164f8f50a537ff672e0552a81eb6a1", "4d5a17e6d5bdcbb16eabd1e99b9b30bc")
     given = Decision(decision="allow", principal="p", grants=("approve",))
     assert authority.sign_decision(KEY, "main", "c", "d", given) == "099864a85f06c140425224becd9de3fd"
     assert (
@@ -193,15 +208,17 @@ def test_signatures_are_the_same_in_every_version() -> None:
      ("reply_address", "file:y"), ("attachments", ("a",)), ("mac", "0" * 32)],
 )  # fmt: skip
 def test_a_message_that_was_changed_is_not_signed(field: str, other: Any) -> None:
-    assert authority.message_is_signed(KEY, "main", SIGNED)
-    assert not authority.message_is_signed(KEY, "main", replace(SIGNED, **{field: other}))
+    message = signed_message()
+    assert authority.message_is_signed(KEY, "main", message)
+    assert not authority.message_is_signed(KEY, "main", replace(message, **{field: other}))
 
 
 def test_a_signature_is_of_one_session_and_one_key() -> None:
-    assert not authority.message_is_signed(KEY, "other", SIGNED)
-    assert not authority.message_is_signed(b"other", "main", SIGNED)
-    assert authority.place_is_signed(KEY, "main", "file:x", SIGNED.reply_mac)
-    assert not authority.place_is_signed(KEY, "main", "file:y", SIGNED.reply_mac)
+    message = signed_message()
+    assert not authority.message_is_signed(KEY, "other", message)
+    assert not authority.message_is_signed(b"other", "main", message)
+    assert authority.place_is_signed(KEY, "main", "file:x", message.reply_mac)
+    assert not authority.place_is_signed(KEY, "main", "file:y", message.reply_mac)
     assert authority.sign_message(KEY, "main", said(1)).reply_mac == ""
 
 
