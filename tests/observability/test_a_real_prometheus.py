@@ -6,6 +6,7 @@ What is bad is provoked where that is cheap; a query of what did not happen name
 import asyncio
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.observability.support import (
 from tests.support import Service, fresh_key
 
 WINDOW = "1m"
+PATIENCE_S = 20.0
 QUIET = {"temporal_request_failure_total"}  #: there when a request to Temporal has failed; the panel shows 0 else
 
 
@@ -177,7 +179,6 @@ async def test_every_query_of_dashboard_and_rules_is_answered_from_a_real_run(
             await made.start("gateway", port=gateway.port)  # it looks at the probes' record when it starts
             await asked.until("agent_session_probe_success")
             await asked.until("agent_session:replies_slow:ratio_rate5m")
-            await asyncio.sleep(2)  # a rate wants two samples of everything
             await every_query_has_data(asked)
 
 
@@ -205,22 +206,26 @@ async def test_an_outage_of_temporal_is_seen_while_no_turn_ends(
 
 
 async def every_query_has_data(asked: Prometheus) -> None:
+    shown = [
+        query.replace("$__rate_interval", WINDOW).replace("$namespace", ".*") for query in queries_of_the_dashboard()
+    ]
+    recorded = [rule["record"] for rule in records()]
+    alarms = [alert["expr"] for alert in alerts()]
+    measured = [re.sub(r"\s(>=|>|<|==)\s-?[0-9.]+|\sunless\s.*", "", expr, flags=re.S) for expr in alarms]
+    empty = await without_data(asked, [*shown, *recorded, *measured])
     known = set(await asked.ask("label/__name__/values"))
-    empty, unknown = list[str](), list[str]()
-    for query in queries_of_the_dashboard():
-        whole = query.replace("$__rate_interval", WINDOW).replace("$namespace", ".*")
-        if not await asked.rows(whole):
-            empty.append(whole)
-        unknown += names_in(whole) - QUIET - known
-    for rule in records():
-        if not await asked.rows(rule["record"]):
-            empty.append(rule["record"])
-    for alert in alerts():
-        unknown += names_in(alert["expr"]) - known
-        without_limit = re.sub(r"\s(>=|>|<|==)\s-?[0-9.]+|\sunless\s.*", "", alert["expr"], flags=re.S)
-        if not await asked.rows(without_limit):
-            empty.append(f"{alert['alert']}: {without_limit}")
+    unknown = [name for query in shown for name in names_in(query) - QUIET - known]
+    unknown += [name for expr in alarms for name in names_in(expr) - known]
     wrong = [*empty, *(f"no such metric: {name}" for name in unknown)]
     assert not wrong, "without data:\n" + "\n".join(wrong)
     loaded = [rule for group in (await asked.ask("rules"))["groups"] for rule in group["rules"]]
     assert {rule["health"] for rule in loaded} == {"ok"}
+
+
+async def without_data(asked: Prometheus, queries: list[str]) -> list[str]:
+    """Those that stay so: a rate wants two samples of everything."""
+    until = time.monotonic() + PATIENCE_S
+    while queries and time.monotonic() < until:
+        queries = [query for query in queries if not await asked.rows(query)]
+        await asyncio.sleep(0.3)
+    return queries
