@@ -3,14 +3,16 @@ durably until that channel is up. Posting is keyed by the reply's id: the channe
 """
 
 import asyncio
+import errno
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from agent_session.activities.faults import volume_delay_s
 from agent_session.domain.authority import place_is_signed
 from agent_session.domain.beats import says_ok
 from agent_session.domain.failures import FailureEnvelope
@@ -23,10 +25,12 @@ from agent_session.domain.wire import Wire, from_wire
 from agent_session.settings import Settings
 from agent_session.telemetry.measure import posting
 from agent_session.transcript import spool
+from agent_session.transcript.log import VolumeFault
 from agent_session.transcript.reader import reply_of
-from agent_session.transcript.volume import Volume
+from agent_session.transcript.volume import Volume, VolumeUnavailable
 
 BEAT_S = 1.0
+OF_THE_VOLUME = (errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS, errno.ESTALE)
 
 log = structlog.get_logger("agent_session.deliver")
 
@@ -99,7 +103,12 @@ class DeliverActivity:
             where = {"address": delivery.address, "reply": delivery.reply, "error_id": identifier}
             log.warning("a delivery failed", **where, error=str(error)[:500])
             kind = type(error).__name__
-            raise ApplicationError(kind, type=kind, non_retryable=isinstance(error, Refused | ValueError)) from None
+            raise ApplicationError(
+                kind,
+                type=kind,
+                non_retryable=isinstance(error, Refused | ValueError),
+                next_retry_delay=_soon() if _is_of_the_volume(error) else None,
+            ) from None
 
     def _text_of(self, key: str, delivery: Delivery, scheduled: datetime) -> str:
         waited = (datetime.now(UTC) - scheduled).total_seconds()
@@ -126,6 +135,18 @@ class DeliverActivity:
             return ()
         listed = spool.get(self._volume, key, delivery.files_ref).decode("utf-8", "replace")
         return tuple(attachment_from(line) for line in listed.splitlines())
+
+
+def _is_of_the_volume(error: Exception) -> bool:
+    """A channel's own network errors are OSErrors, too."""
+    if isinstance(error, VolumeUnavailable | VolumeFault | NotYet):
+        return True
+    return isinstance(error, OSError) and error.errno in OF_THE_VOLUME
+
+
+def _soon() -> timedelta:
+    """The volume comes back for all at once: nobody waits out a pause that grew while it was away."""
+    return timedelta(seconds=volume_delay_s(activity.info().attempt - 1))
 
 
 def _outbound(key: str, delivery: Delivery, text: str, files: tuple[Attachment, ...]) -> Outbound:

@@ -89,9 +89,13 @@ def _judge(error: Exception, faults: Faults, options: Options) -> tuple[str, flo
     if isinstance(error, VolumeUnavailable | VolumeFault | Unproven | OSError):
         info = activity.info()
         waited = (datetime.now(UTC) - info.scheduled_time).total_seconds()
-        delay = min(VOLUME_DELAY_S, 0.5 * 2.0 ** min(faults.raised, 5))
-        return "volume", delay, waited > options.volume_patience_s
+        return "volume", volume_delay_s(faults.raised), waited > options.volume_patience_s
     return "internal", 1.0, faults.raised + 1 >= INTERNAL_ATTEMPTS
+
+
+def volume_delay_s(tries: int) -> float:
+    """Until the next try, after so many that found the volume away."""
+    return min(VOLUME_DELAY_S, 0.5 * 2.0 ** min(tries, 5))
 
 
 RETRIES = {

@@ -8,6 +8,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
+from agent_session.workflows.core import RETRY_GROWTH
 from agent_session.workflows.turn import TurnTaking
 
 with workflow.unsafe.imports_passed_through():
@@ -47,7 +48,7 @@ class Background(TurnTaking):
                 task_queue=f"{workflow.info().task_queue}.channel.{delivery.channel}",
                 start_to_close_timeout=timedelta(seconds=self.options.deliver_timeout_s),
                 heartbeat_timeout=timedelta(seconds=self.options.heartbeat_timeout_s),
-                retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
+                retry_policy=RetryPolicy(backoff_coefficient=RETRY_GROWTH, maximum_interval=timedelta(seconds=30)),
                 cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=f"{delivery.reply} to {delivery.channel}",
             )

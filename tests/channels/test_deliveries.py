@@ -1,16 +1,27 @@
 """Deliveries: each reply once, in order per place, durable, and holding up nobody."""
 
 import asyncio
+import errno
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
+from agent_session.activities.deliver import DeliverActivity
+from agent_session.domain.authority import sign_place
 from agent_session.domain.outbound import Outbound
+from agent_session.domain.outbox import Delivery
+from agent_session.domain.replies import FAILED
+from agent_session.domain.wire import to_wire
 from agent_session.settings import load_settings
+from agent_session.transcript.volume import VolumeUnavailable
 from channels import NoSuchChannel, channel_names, load_channel
 from channels.file import FileChannel
 from tests.support import Service, fresh_key
@@ -122,3 +133,32 @@ def test_channels_are_found_without_a_list(tmp_path: Path) -> None:
     with pytest.raises(NoSuchChannel, match="pigeon"):
         load_channel("pigeon", load_settings({"data_dir": tmp_path}))
     assert FileChannel(tmp_path).capabilities.delivers
+
+
+@pytest.mark.parametrize(
+    ("error", "pause_s"),
+    [
+        (OSError(errno.ENOSPC, "full"), 5.0),
+        (VolumeUnavailable("away"), 5.0),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "down"), None),
+        (RuntimeError("odd"), None),
+    ],
+)
+async def test_a_delivery_that_meets_the_volume_away_is_tried_every_five_seconds(
+    make_service: Any, error: Exception, pause_s: float | None
+) -> None:
+    """However long it was away; a channel that is down is left alone for longer and longer."""
+    service: Service = await make_service()
+    channel = load_channel("file", service.settings)
+
+    async def fail(out: Outbound) -> None:
+        raise error
+
+    channel.deliver = fail
+    mac = sign_place(service.volume.signing_key(), "a", "file:a")
+    delivery = Delivery(address="file:a", reply="r", mac=mac, outcome=FAILED, failure="internal")
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=9, workflow_id="session/a")
+    with pytest.raises(ApplicationError) as raised:
+        await environment.run(DeliverActivity(channel, service.volume, service.settings).deliver, to_wire(delivery))
+    assert raised.value.next_retry_delay == (timedelta(seconds=pause_s) if pause_s else None)

@@ -18,10 +18,11 @@ from tests.chaos.faults import Faults
 from tests.chaos.over_slack import OverSlack
 from tests.chaos.plan import Plan, Said
 from tests.chaos.senders import Senders
-from tests.chaos.world import CANARY, GATEWAY_TOKEN, World
+from tests.chaos.world import CANARY, GATEWAY_TOKEN, World, clock_ahead_s
 
 QUIET_S = 120.0  #: after the last fault, something must be answered within that time, until all is
 IDLE_S = 60.0
+CLOCK_S = 0.2  #: by which the clocks of Temporal and of the evidence may drift apart
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ async def conclude(
         "mounted": world.mounted,
     }
     known |= {"began": began, "ended": time.monotonic(), "kills": kills, "workers": len(world.workers)}
-    known["clock"] = time.time() - time.monotonic()  # between Temporal's times and all others of the evidence
+    known["clock"] = clock_ahead_s()
+    if abs(known["clock"] - world.clock_ahead_s) > CLOCK_S:
+        raise RuntimeError(
+            "the machine's clock was set during the run: Temporal's times cannot be told from the others"
+        )
     world.evidence.write("run.json", known)
     await _histories(world, sessions)
 

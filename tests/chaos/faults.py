@@ -52,7 +52,7 @@ class Faults:
     async def _kill(self, fault: Fault) -> None:
         number = fault.target % len(self._world.workers)
         async with self._busy[number]:  # a stopped one is continued first, a dead one is up again
-            async with self._noted("kill_worker", worker=number):
+            async with self._noted("kill_worker", worker=number, life=self._world.worker_lives[number]):
                 worker = self._world.workers[number]
                 self.kills += worker is not None and worker.kill()
                 await self._world.restart_worker(number)
@@ -61,13 +61,14 @@ class Faults:
         """A zombie: it wakes when others have long taken its work. Now and then it is killed as it sleeps."""
         number = fault.target % len(self._world.workers)
         async with self._busy[number]:
-            async with self._noted("stop_worker", worker=number):
+            async with self._noted("stop_worker", worker=number, life=self._world.worker_lives[number]) as entry:
                 worker = self._world.workers[number]
                 assert worker is not None
                 worker.send(signal.SIGSTOP)
                 await asyncio.sleep(fault.length_s)
                 if fault.target % 7 == 0:
                     self.kills += worker.kill()
+                    entry["killed"] = time.monotonic()
                     await self._world.restart_worker(number)
                 worker.send(signal.SIGCONT)
 
@@ -75,12 +76,13 @@ class Faults:
         """Asked to end, then killed in the middle of ending."""
         number = fault.target % len(self._world.workers)
         async with self._busy[number]:
-            async with self._noted("kill_in_drain", worker=number):
+            async with self._noted("kill_in_drain", worker=number, life=self._world.worker_lives[number]) as entry:
                 worker = self._world.workers[number]
                 assert worker is not None
                 worker.send(signal.SIGTERM)
                 await asyncio.sleep(fault.length_s / 2)
                 self.kills += worker.kill()
+                entry["killed"] = time.monotonic()
                 await self._world.restart_worker(number)
 
     async def _temporal(self, fault: Fault) -> None:

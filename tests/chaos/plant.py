@@ -132,8 +132,7 @@ def _untold(folder: Path) -> None:
 def _canary(folder: Path) -> None:
     """The provider's key in a place where an exception's text could have put it."""
     run = json.loads((folder / "run.json").read_text())
-    path = next((folder / "histories").glob("*.bin"))
-    path.write_bytes(path.read_bytes() + b"401: bad key " + run["canaries"][0].encode())
+    (folder / "histories" / "planted.bin").write_bytes(b"401: bad key " + run["canaries"][0].encode())
 
 
 def _effect(folder: Path) -> None:
@@ -206,7 +205,7 @@ def _nagged(folder: Path) -> None:
         grown += [{"t": now + 0.1, "session": session, "bytes": size + len(TORN)}]
         grown += [{"t": now + 0.4, "session": session, "bytes": size}]
         for kind in ("kill_gateway", "kill_slack", "model_500", "stop_worker"):
-            faults.append({"t": now, "kind": kind, "start": now - 5, "end": now, "worker": 0})
+            faults.append({"t": now, "kind": kind, "start": now - 5, "end": now, "worker": 0, "life": 1})
     victim["t"] = began + 60
     for name, lines in (("messages", events), ("faults", faults), ("progress", grown)):
         _write(folder / f"{name}.jsonl", lines)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from tests.chaos.held_tasks import Spans, held_up
+from tests.chaos.held_tasks import DELIVERY, STEP, WORKFLOW, Spans, held_tasks
 from tests.chaos.seen import Message, Seen
 
 EVERYBODY = ("kill_temporal", "disk_full", "read_only")
@@ -46,9 +46,7 @@ class Held:
             *((fault["start"], fault["end"]) for kind in EVERYBODY for fault in kinds[kind]),
             *_all_away(workers, seen.run["workers"]),
         ]
-        self.tasks: dict[str, Spans] = {
-            session: held_up(seen.folder, session, seen.run["clock"], workers) for session in seen.sessions
-        }
+        self.tasks = {name: held_tasks(seen.folder, name, seen.run["clock"], workers) for name in seen.sessions}
         self._doors = {door: [(one["start"], one["end"]) for one in kinds[kind]] for door, kind in DOORS.items()}
         self._model: defaultdict[str, Spans] = defaultdict(list)
         for request in seen.told:
@@ -61,11 +59,16 @@ class Held:
         accepted = answered if message.accepted is None else message.accepted
         way = began <= max(accepted, message.tried) or ended >= answered
         doors = self._doors.get(message.sender, []) if way else []
-        return [*self.everybody, *self.tasks[message.session], *self._model[message.session], *doors]
+        tasks = self._tasks(message, began, ended, (WORKFLOW, STEP))
+        return [*self.everybody, *tasks, *self._model[message.session], *doors]
 
-    def delivery(self, message: Message) -> Spans:
+    def delivery(self, message: Message, began: float, ended: float) -> Spans:
         """Of a reply's delivery."""
-        return [*self.everybody, *self.tasks[message.session]]
+        return [*self.everybody, *self._tasks(message, began, ended, (WORKFLOW, DELIVERY))]
+
+    def _tasks(self, message: Message, began: float, ended: float, kinds: tuple[str, ...]) -> Spans:
+        held = (one for one in self.tasks[message.session] if one.task.kind in kinds)
+        return [span for one in held for span in one.spans(began, ended)]
 
 
 def beyond_s(spans: Spans, began: float, ended: float) -> float:
@@ -94,7 +97,7 @@ def late(seen: Seen, held: Held) -> Iterator[Silence]:
             came = next((post["t"] for post in posts if post["reply"] == message.replies[0]["turn"]), 0.0)
             began = message.replies[0]["t"]
             if came:
-                yield Silence(message, began, came, beyond_s(held.delivery(message), began, came))
+                yield Silence(message, began, came, beyond_s(held.delivery(message, began, came), began, came))
 
 
 def worst(found: list[Silence]) -> list[Silence]:

@@ -11,7 +11,7 @@ from temporalio.api.history.v1 import History, HistoryEvent
 
 from tests.chaos.checker import check
 from tests.chaos.driver import Shape, run_plan
-from tests.chaos.held_tasks import Task, spans_of, tasks_of
+from tests.chaos.held_tasks import STEP, Held, Task, may_hit, tasks_of
 from tests.chaos.plan import make_plan
 from tests.chaos.plant import FOUND_AS, PLANTS, plant
 from tests.chaos.report import COUNTED, summary, table, words_of
@@ -64,40 +64,74 @@ def test_order_is_owed_to_what_was_taken_before_the_next_was_said() -> None:
     assert not never.owed_before(later)
 
 
-def test_a_workers_fault_counts_for_a_session_whose_task_it_had() -> None:
-    history = History(
-        events=[
-            HistoryEvent(event_id=1, event_time=at(10), workflow_task_scheduled_event_attributes={"attempt": 1}),
-            HistoryEvent(
-                event_id=2,
-                event_time=at(10),
-                workflow_task_started_event_attributes={"scheduled_event_id": 1, "identity": "worker-1.7"},
-            ),
+def test_a_workers_fault_counts_where_it_had_the_sessions_task() -> None:
+    began = of(scheduled_event_id=1, identity="worker-1.7")
+    lost = of(scheduled_event_id=1, started_event_id=2)
+    events = [
+        HistoryEvent(event_id=1, event_time=at(10), workflow_task_scheduled_event_attributes=of(task_queue=QUEUE)),
+        HistoryEvent(event_id=2, event_time=at(10), workflow_task_started_event_attributes=began),
+        HistoryEvent(event_id=3, event_time=at(15), workflow_task_timed_out_event_attributes=lost),
+    ]
+    (task,) = tasks_of(History(events=events), clock=0)
+    assert task == Task(10, 15, (1, 7))
+    assert [*Held(task, (killed(11, 1, 7),)).spans(0, 99)] == [(11, 17)]
+    assert not any(
+        may_hit(one, task) for one in (killed(11, 0, 7), killed(11, 1, 6), killed(9, 1, 7), killed(16, 1, 7))
+    )
+    assert may_hit(killed(11, 1, 7), task)
+
+
+def test_a_task_that_waits_for_a_worker_that_is_gone_is_held_up_by_its_death() -> None:
+    waits = Task(12, 17, (1, 7), waited=True)
+    assert may_hit(killed(5, 1, 7), waits)
+    assert not may_hit(killed(1, 1, 7), waits), "Temporal has forgotten that worker"
+    assert not may_hit(killed(5, 1, 6), waits), "it waits for the next life"
+    assert [*Held(waits, (killed(5, 1, 7),)).spans(0, 99)] == [(12, 19)]
+
+
+def test_losses_that_no_history_records_take_out_as_much_as_there_can_have_been() -> None:
+    faults = (killed(12, 0, 1), killed(20, 1, 2), killed(30, 2, 3), killed(40, 0, 4))
+    assert [*Held(Task(10, 60, losses=2), faults).spans(0, 99)] == [(12, 19), (20, 27)]
+    assert [*Held(Task(10, 60, losses=2), faults).spans(28, 99)] == [(30, 37), (40, 47)], "of that silence"
+    assert [*Held(Task(10, 60, losses=3), (killed(12, 0, 1), killed(13, 1, 2))).spans(0, 99)] == [(12, 19), (19, 20)]
+    asleep = {"kind": "stop_worker", "worker": 0, "life": 1, "start": 50, "end": 58}
+    assert [*Held(Task(10, 90, losses=3), (asleep,)).spans(0, 99)] == [(50, 65)], "it is still given tasks"
+    assert [*Held(Task(10, 90, (0, 1), completed=True), (asleep,)).spans(0, 99)] == [(50, 57)]
+
+
+def test_a_step_that_a_living_worker_refused_was_not_lost() -> None:
+    def third(failure: str) -> list[Task]:
+        events = [
+            HistoryEvent(event_id=1, event_time=at(10), workflow_task_scheduled_event_attributes=of(task_queue=QUEUE)),
+            HistoryEvent(event_id=2, event_time=at(10), activity_task_scheduled_event_attributes=of(task_queue=QUEUE)),
             HistoryEvent(
                 event_id=3,
-                event_time=at(15),
-                workflow_task_timed_out_event_attributes={"scheduled_event_id": 1, "started_event_id": 2},
+                event_time=at(40),
+                activity_task_started_event_attributes=of(
+                    scheduled_event_id=2, attempt=3, identity="worker-0.1", last_failure={failure: {}}
+                ),
             ),
         ]
-    )
-    tasks = list(tasks_of(history, clock=0))
-    assert [span for task in tasks for span in spans_of(task, [killed(1, 11)])] == [(11, 17)]
-    assert not [span for task in tasks for span in spans_of(task, [killed(0, 11), killed(1, 9), killed(1, 16)])]
+        return list(tasks_of(History(events=events), clock=0))
+
+    assert third("timeout_failure_info") == [Task(10, 40, losses=2, kind=STEP)]
+    assert third("application_failure_info") == [Task(10, 40, losses=1, kind=STEP)]
 
 
-def test_attempts_that_no_history_records_excuse_as_many_faults_as_there_were_attempts() -> None:
-    gap = Task(10, 60, losses=2)
-    faults = [killed(0, 12), killed(1, 20), killed(2, 30), killed(0, 40)]
-    assert spans_of(gap, faults) == [(12, 19), (20, 27)]
-    assert spans_of(gap, [{"kind": "stop_worker", "worker": 0, "start": 50, "end": 58}]) == [(50, 62)]
+QUEUE = {"name": "agent-session"}
 
 
-def killed(worker: int, when: float) -> dict[str, Any]:
-    return {"kind": "kill_worker", "worker": worker, "start": when, "end": when + 4}
+def killed(when: float, worker: int, life: int) -> dict[str, Any]:
+    return {"kind": "kill_worker", "worker": worker, "life": life, "start": when, "end": when + 4}
 
 
 def at(second: int) -> Timestamp:
     return Timestamp(seconds=second)
+
+
+def of(**attributes: Any) -> Any:
+    """A message of that field's type is made of a mapping."""
+    return attributes
 
 
 def test_a_plan_sends_what_it_says_also_out_of_order() -> None:

@@ -47,7 +47,9 @@ class World:
         self.model: Process | None = None
         self.workers: list[Process | None] = [None] * workers
         self.lives = 0
+        self.worker_lives = [0] * workers  #: of each worker, its present one
         self.odd_lives = False  #: whether some lives of workers have a slow fsync or a clock that is off
+        self.clock_ahead_s = clock_ahead_s()
         self._clients: dict[str, SessionClient] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -155,6 +157,7 @@ class World:
     def start_worker(self, number: int, *, channels: bool = True, fsync_s: float = 0.0) -> None:
         """One more life of that worker; without channels it delivers nothing."""
         self.lives += 1
+        self.worker_lives[number] = self.lives
         odd = self._odd() if self.odd_lives else {"slow_fsync": fsync_s} if fsync_s else {}
         life = {"worker": number, "life": self.lives}
         for name, value in odd.items():
@@ -245,6 +248,11 @@ class World:
         if self.mounted and os.path.ismount(self.data):
             run("umount", "-l", str(self.data))
         shutil.rmtree(self.data, ignore_errors=True)
+
+
+def clock_ahead_s() -> float:
+    """By how much Temporal's times are ahead of all others of the evidence."""
+    return time.time() - time.monotonic()
 
 
 def _environment_of(odd: dict[str, float]) -> dict[str, str]:
