@@ -12,6 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, ResetStickyTaskQueueRequest
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Client, WorkflowHistory
@@ -35,6 +39,7 @@ WORKFLOWS = [AgentSessionWorkflow, AgentTurnWorkflow]
 
 WORKER = """
 import asyncio, os, sys
+from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import Worker
 from agent_session.connection import DATA_CONVERTER
@@ -42,7 +47,11 @@ from tests.integration.test_queries_of_cold_sessions import SANDBOX, WORKFLOWS
 
 async def main(address, queue):
     client = await Client.connect(address, data_converter=DATA_CONVERTER)
-    await Worker(client, task_queue=queue, workflows=WORKFLOWS, workflow_runner=SANDBOX).run()
+    waits = timedelta(seconds=3)
+    await Worker(
+        client, task_queue=queue, workflows=WORKFLOWS, workflow_runner=SANDBOX,
+        sticky_queue_schedule_to_start_timeout=waits,
+    ).run()
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -89,6 +98,33 @@ async def _lose_its_worker_and_ask(service: Service, runner: WorkflowRunner, key
                     await service.client.await_reply(key, "stop", timeout_s=40)
 
 
+async def _ask_while_its_task_is_lost(service: Service, runner: WorkflowRunner, key: str) -> None:
+    """The question waits at the dead worker; the task for the tool's result, given to any, is taken by one that never
+    answers; so the next worker gets the question with a history that ends with the start of that task."""
+    client, queue = await connect(service.settings), service.settings.task_queue
+    run = WorkflowExecution(workflow_id=workflow_id(key))
+    async with activities(service, client):
+        with first_worker(service) as first:
+            await service.client.send(key, "run until [ -e go ]; do sleep 0.02; done", id="tool")
+            await service.until(key, lambda status: any(one.state == "running" for one in status.tools))
+            first.kill()
+        asking = asyncio.create_task(_ask(service, key))
+        await asyncio.sleep(0.1)
+        await client.workflow_service.reset_sticky_task_queue(
+            ResetStickyTaskQueueRequest(namespace=client.namespace, execution=run)
+        )
+        (service.volume.path_of(key) / "workspace" / "go").touch()
+        lost = PollWorkflowTaskQueueRequest(
+            namespace=client.namespace, task_queue=TaskQueue(name=queue), identity="lost"
+        )
+        assert (await client.workflow_service.poll_workflow_task_queue(lost)).started_event_id
+        await service.client.send(key, "stop that", id="stop", mode="interrupt")
+        async with Worker(client, task_queue=queue, workflows=WORKFLOWS, workflow_runner=runner):
+            await asking
+            with suppress(ReplyPending):
+                await service.client.await_reply(key, "stop", timeout_s=25)
+
+
 async def _replays(service: Service, key: str) -> bool:
     history = await service.temporal.get_workflow_handle(workflow_id(key)).fetch_history()
     results = await Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX).replay_workflow(
@@ -107,20 +143,36 @@ async def test_a_session_goes_on_after_a_question_that_met_it_cold(make_service:
     assert set(failed) <= {"", WORDS}
 
 
-class Recorded:
-    """Stands for the SDK's instance: notes what it was given."""
+async def test_a_session_goes_on_after_a_question_that_met_it_cold_in_the_middle_of_a_lost_task(
+    make_service: Callable[..., Any],
+) -> None:
+    service: Service = await make_service()
+    key = fresh_key()
+    await _ask_while_its_task_is_lost(service, GuardedRunner(SANDBOX), key)
+    failed = [event.workflow_task_failed_event_attributes.failure.message for event in await service.events(key)]
+    assert await _replays(service, key)
+    assert (await service.client.await_reply(key, "stop", timeout_s=5)).ok
+    assert set(failed) <= {"", WORDS}
 
-    def __init__(self) -> None:
+
+class Recorded:
+    """Stands for the SDK's instance: notes what it was given, and wants so many activities of each task."""
+
+    def __init__(self, wants: int = 0) -> None:
         self.taken: list[WorkflowActivation] = []
         self.instance_details = "its own"
+        self._wants = wants
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         self.taken.append(act)
-        return WorkflowActivationCompletion(run_id=act.run_id)
+        completion = WorkflowActivationCompletion(run_id=act.run_id)
+        for number in range(0 if act.is_replaying else self._wants):
+            completion.successful.commands.add().schedule_activity.seq = number
+        return completion
 
 
-def activation(length: int, started_s: int, query: str = "") -> WorkflowActivation:
-    act = WorkflowActivation(run_id="run", history_length=length)
+def activation(length: int, started_s: int, query: str = "", *, replayed: bool = False) -> WorkflowActivation:
+    act = WorkflowActivation(run_id="run", history_length=length, is_replaying=replayed or bool(query))
     act.timestamp.seconds = started_s
     job = act.jobs.add()
     if query:
@@ -130,9 +182,9 @@ def activation(length: int, started_s: int, query: str = "") -> WorkflowActivati
     return act
 
 
-def guarded(*acts: WorkflowActivation) -> tuple[list[bool], int]:
+def guarded(*acts: WorkflowActivation, wants: int = 0) -> tuple[list[bool], int]:
     """Whether each activation was refused, and how many the instance got."""
-    instance = Recorded()
+    instance = Recorded(wants)
     guard = GuardedInstance(instance)  # type: ignore[arg-type]
     assert guard.instance_details == "its own"
     refused = [guard.activate(act).failed.failure.message == WORDS for act in acts]
@@ -163,3 +215,21 @@ def test_tasks_and_queries_in_their_order_are_left_alone() -> None:
 def test_more_work_within_one_task_is_left_alone() -> None:
     acts = [activation(4, 100), activation(4, 100), activation(4, 100, "legacy_query"), activation(8, 101)]
     assert guarded(*acts) == ([False] * 4, 4)
+
+
+@pytest.mark.parametrize(("wants", "length", "lost"), [(1, 21, True), (1, 22, False), (2, 22, True), (0, 21, False)])
+def test_a_task_before_a_query_was_lost_if_the_history_has_not_what_it_wanted(
+    wants: int, length: int, lost: bool
+) -> None:
+    """From event 17 to the next task: completed, what was wanted, one signal, scheduled, started."""
+    warm = [activation(4, 100), activation(17, 103), activation(17, 103, "legacy_query"), activation(length, 110)]
+    assert guarded(*warm, wants=wants)[0] == [False, False, False, lost]
+
+
+def test_an_instance_that_was_loaded_for_a_query_proves_that_its_first_task_was_recorded() -> None:
+    """Of a task that wanted nothing the history tells nothing."""
+    loaded = [activation(4, 100, replayed=True), activation(17, 103), activation(17, 103, "legacy_query")]
+    assert guarded(*loaded, activation(21, 110))[0] == [False, False, False, True]
+    assert guarded(*loaded, activation(22, 110), wants=1)[0] == [False, False, False, False]
+    assert guarded(*loaded[:2], activation(21, 110))[0] == [False, False, False], "no query in between"
+    assert guarded(*loaded[:1], activation(4, 100, "legacy_query"), activation(9, 110))[0] == [False] * 3, "not ahead"
