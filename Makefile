@@ -24,7 +24,7 @@ run: setup ## Talk to the agent (starts all that it needs)
 	@$(BIN)/agent-session chat
 
 test: setup ## Unit, property, replay and integration tests, against a real Temporal server
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal
 
 e2e: setup ## End-to-end tests: real processes, killed and paused
 	@$(BIN)/python -m pytest -q tests/e2e tests/doctor tests/chaos/test_checker.py --timeout 400
