@@ -2,15 +2,15 @@
 
 A query that reaches a worker without the session in its cache brings the history with it. Events that came since
 the last workflow task was completed (an activity's result, a signal) come along, and the SDK's core lets the workflow
-run on them, although they belong to the next task: what it then wants is thrown away, and the workflow stands, in the
-cache, ahead of that task. When it comes with more events, what the workflow does is recorded in an order that no
-replay takes, and the session can never go on (TMPRL1100; found by chaos runs). Other SDKs throw away what a query has
-built.
+run on them, although they belong to the next task: the workflow then stands, in the cache, ahead of that task. When it
+comes with more events, what the workflow does is recorded in an order that no replay takes, and the session can never
+go on (TMPRL1100; found by chaos runs). Other SDKs throw away what a query has built.
 
 So does this: an instance that ran ahead for a query fails its next task, once. The server gives the task out again
-at once, and whoever takes it replays the history as it is. It is noticed in two ways: events were taken in without a
-start of a workflow task; or a task was started that was then lost, so that what the workflow wanted is not in the
-history that comes with the next.
+(the first time at once, later after its time-out), and whoever takes it replays the history as it is. It is noticed in
+two ways: events were taken in without a start of a workflow task; or a task was started that was then lost, so that
+what the workflow wanted is not in the history that comes with the next. Not noticed is a lost task that wanted
+nothing, where the workflow had been in that cache before.
 """
 
 from typing import Any, cast
@@ -22,6 +22,7 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, Workflo
 DIRECT_QUERY = "legacy_query"  #: the core's id of a query that came alone, not with a workflow task
 WORDS = "the session is loaded anew: a query had let it run ahead of its workflow task"
 BETWEEN = 3  #: events from one task to the next: it is completed, the next is scheduled and started
+LOST = 3  #: events of a task that was given out in vain: scheduled, started, timed out or failed
 
 
 class GuardedRunner(WorkflowRunner):
@@ -47,9 +48,9 @@ class GuardedInstance:
         self._instance = instance
         self._length, self._time = 0, (0, 0)
         self._beyond = self._spoilt = False
-        self._cold: bool | None = None  #: loaded by a replay, and no task has been seen to be recorded since
+        self._cold: bool | None = None  #: loaded by a replay, with one task since at most
         self._live = False  #: the last task was no replay
-        self._wanted = 0  #: events that its commands make, at least
+        self._wanted = Wanted()  #: by that task
         self._doubted = False  #: a query came alone: that task may have been lost
 
     def __getattr__(self, name: str) -> Any:
@@ -69,40 +70,54 @@ class GuardedInstance:
             return _failed(act.run_id)
         self._note(act)
         completion = self._instance.activate(act)
-        self._wanted += _events_of_commands(completion)
+        self._wanted.add(completion)
         return completion
 
     def _note(self, act: WorkflowActivation) -> None:
         time = (act.timestamp.seconds, act.timestamp.nanos)
-        self._beyond = act.history_length > self._length > 0 and time == self._time
         if act.history_length != self._length:  # a new task, not more of the same
+            self._beyond = act.history_length > self._length > 0 and time == self._time
             self._cold = act.is_replaying or (self._cold is True and not self._live)
-            self._wanted, self._doubted, self._live = 0, False, not act.is_replaying
+            self._wanted, self._doubted, self._live = Wanted(), False, not act.is_replaying
         self._length, self._time = act.history_length, time
 
     def _was_lost(self, act: WorkflowActivation) -> bool:
         """Whether the last task's completion is not among the events since: it, what it wanted, what came, and the
-        schedule and start of this task. Where it wanted nothing the events look alike: then, loaded by a replay, it
-        counts as lost, which costs one more replay."""
+        schedule and start of this task. Where both look alike, an instance that was loaded by a replay counts as
+        ahead, which costs one more replay."""
         if act.history_length <= self._length:
             return False
         recorded = act.history_length - self._length - BETWEEN - _events_of_jobs(act)
-        return recorded < self._wanted or (self._cold is True and self._wanted == 0)
+        wanted = self._wanted.events
+        if self._cold is True:
+            return recorded != wanted or wanted % LOST == 0
+        return recorded < wanted or (recorded != wanted and recorded % LOST == 0)
 
 
-def _events_of_commands(completion: WorkflowActivationCompletion) -> int:
-    """How many events these make, at least: what is cancelled before it is sent makes none."""
-    made, undone = set[tuple[str, int]](), set[tuple[str, int]]()
-    for command in completion.successful.commands:
-        if command.HasField("schedule_activity"):
-            made.add(("activity", command.schedule_activity.seq))
-        elif command.HasField("start_timer"):
-            made.add(("timer", command.start_timer.seq))
-        elif command.HasField("request_cancel_activity"):
-            undone.add(("activity", command.request_cancel_activity.seq))
-        elif command.HasField("cancel_timer"):
-            undone.add(("timer", command.cancel_timer.seq))
-    return len(made - undone)
+class Wanted:
+    """What a task's commands make in the history. What is cancelled before it is sent makes nothing."""
+
+    def __init__(self) -> None:
+        self._made: set[tuple[str, int]] = set()
+        self._undone: set[tuple[str, int]] = set()
+        self._others = 0
+
+    def add(self, completion: WorkflowActivationCompletion) -> None:
+        for command in completion.successful.commands:
+            if command.HasField("schedule_activity"):
+                self._made.add(("activity", command.schedule_activity.seq))
+            elif command.HasField("start_timer"):
+                self._made.add(("timer", command.start_timer.seq))
+            elif command.HasField("request_cancel_activity"):
+                self._undone.add(("activity", command.request_cancel_activity.seq))
+            elif command.HasField("cancel_timer"):
+                self._undone.add(("timer", command.cancel_timer.seq))
+            elif command.HasField("upsert_workflow_search_attributes") or command.HasField("set_patch_marker"):
+                self._others += 1
+
+    @property
+    def events(self) -> int:
+        return len(self._made ^ self._undone) + self._others
 
 
 def _events_of_jobs(act: WorkflowActivation) -> int:
@@ -110,7 +125,7 @@ def _events_of_jobs(act: WorkflowActivation) -> int:
     found = 0
     for job in act.jobs:
         if job.HasField("resolve_activity"):
-            found += 1 if job.resolve_activity.result.HasField("cancelled") else 2
+            found += 2
         elif job.HasField("signal_workflow") or job.HasField("fire_timer"):
             found += 1
     return found

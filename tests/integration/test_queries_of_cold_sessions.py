@@ -217,11 +217,15 @@ def test_more_work_within_one_task_is_left_alone() -> None:
     assert guarded(*acts) == ([False] * 4, 4)
 
 
-@pytest.mark.parametrize(("wants", "length", "lost"), [(1, 21, True), (1, 22, False), (2, 22, True), (0, 21, False)])
+@pytest.mark.parametrize(
+    ("wants", "length", "lost"),
+    [(1, 21, True), (1, 22, False), (2, 22, True), (0, 21, False), (1, 24, True), (2, 24, True)],
+)
 def test_a_task_before_a_query_was_lost_if_the_history_has_not_what_it_wanted(
     wants: int, length: int, lost: bool
 ) -> None:
-    """From event 17 to the next task: completed, what was wanted, one signal, scheduled, started."""
+    """From event 17 to the next task: completed, what was wanted, one signal, scheduled, started; three more where
+    another task was lost."""
     warm = [activation(4, 100), activation(17, 103), activation(17, 103, "legacy_query"), activation(length, 110)]
     assert guarded(*warm, wants=wants)[0] == [False, False, False, lost]
 
@@ -231,5 +235,6 @@ def test_an_instance_that_was_loaded_for_a_query_proves_that_its_first_task_was_
     loaded = [activation(4, 100, replayed=True), activation(17, 103), activation(17, 103, "legacy_query")]
     assert guarded(*loaded, activation(21, 110))[0] == [False, False, False, True]
     assert guarded(*loaded, activation(22, 110), wants=1)[0] == [False, False, False, False]
+    assert guarded(*loaded, activation(24, 110), wants=1)[0] == [False, False, False, True], "a second one was lost"
     assert guarded(*loaded[:2], activation(21, 110))[0] == [False, False, False], "no query in between"
     assert guarded(*loaded[:1], activation(4, 100, "legacy_query"), activation(9, 110))[0] == [False] * 3, "not ahead"
