@@ -10,7 +10,7 @@ So does this: an instance that ran ahead for a query fails its next task, once. 
 (the first time at once, later after its time-out), and whoever takes it replays the history as it is. It is noticed in
 two ways: events were taken in without a start of a workflow task; or a task was started that was then lost, so that
 what the workflow wanted is not in the history that comes with the next. Not noticed is a lost task that wanted
-nothing, where the workflow had been in that cache before.
+nothing: to fail each that looks so halves the pace of a service under faults.
 """
 
 from typing import Any, cast
@@ -48,7 +48,6 @@ class GuardedInstance:
         self._instance = instance
         self._length, self._time = 0, (0, 0)
         self._beyond = self._spoilt = False
-        self._cold: bool | None = None  #: loaded by a replay, with one task since at most
         self._live = False  #: the last task was no replay
         self._wanted = Wanted()  #: by that task
         self._doubted = False  #: a query came alone: that task may have been lost
@@ -77,21 +76,17 @@ class GuardedInstance:
         time = (act.timestamp.seconds, act.timestamp.nanos)
         if act.history_length != self._length:  # a new task, not more of the same
             self._beyond = act.history_length > self._length > 0 and time == self._time
-            self._cold = act.is_replaying or (self._cold is True and not self._live)
             self._wanted, self._doubted, self._live = Wanted(), False, not act.is_replaying
         self._length, self._time = act.history_length, time
 
     def _was_lost(self, act: WorkflowActivation) -> bool:
         """Whether the last task's completion is not among the events since: it, what it wanted, what came, and the
-        schedule and start of this task. Where both look alike, an instance that was loaded by a replay counts as
-        ahead, which costs one more replay."""
+        schedule and start of this task; or as many more tasks, each given out in vain, as would look like that."""
         if act.history_length <= self._length:
             return False
         recorded = act.history_length - self._length - BETWEEN - _events_of_jobs(act)
         wanted = self._wanted.events
-        if self._cold is True:
-            return recorded != wanted or wanted % LOST == 0
-        return recorded < wanted or (recorded != wanted and recorded % LOST == 0)
+        return recorded < wanted or (0 < wanted != recorded and recorded % LOST == 0)
 
 
 class Wanted:
