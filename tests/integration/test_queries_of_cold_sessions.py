@@ -133,14 +133,18 @@ async def _replays(service: Service, key: str) -> bool:
     return results.replay_failure is None
 
 
-async def test_a_session_goes_on_after_a_question_that_met_it_cold(make_service: Callable[..., Any]) -> None:
-    service: Service = await make_service()
-    key = fresh_key()
-    await _lose_its_worker_and_ask(service, GuardedRunner(SANDBOX), key)
+async def _goes_on(service: Service, key: str) -> None:
     failed = [event.workflow_task_failed_event_attributes.failure.message for event in await service.events(key)]
     assert await _replays(service, key)
     assert (await service.client.await_reply(key, "stop", timeout_s=5)).ok
     assert set(failed) <= {"", WORDS}
+
+
+async def test_a_session_goes_on_after_a_question_that_met_it_cold(make_service: Callable[..., Any]) -> None:
+    service: Service = await make_service()
+    key = fresh_key()
+    await _lose_its_worker_and_ask(service, GuardedRunner(SANDBOX), key)
+    await _goes_on(service, key)
 
 
 async def test_a_session_goes_on_after_a_question_that_met_it_cold_in_the_middle_of_a_lost_task(
@@ -149,10 +153,7 @@ async def test_a_session_goes_on_after_a_question_that_met_it_cold_in_the_middle
     service: Service = await make_service()
     key = fresh_key()
     await _ask_while_its_task_is_lost(service, GuardedRunner(SANDBOX), key)
-    failed = [event.workflow_task_failed_event_attributes.failure.message for event in await service.events(key)]
-    assert await _replays(service, key)
-    assert (await service.client.await_reply(key, "stop", timeout_s=5)).ok
-    assert set(failed) <= {"", WORDS}
+    await _goes_on(service, key)
 
 
 class Recorded:
