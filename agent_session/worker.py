@@ -24,7 +24,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from agent_session.activities.deliver import DeliverActivity, DeliversReplies
 from agent_session.activities.session_activities import SessionActivities
 from agent_session.operations import Services
-from agent_session.query_guard import GuardedRunner
+from agent_session.query_guard import guarded_worker
 from agent_session.scheduled.heartbeat import HeartbeatActivity
 from agent_session.scheduled.schedules_agent import AgentSchedules
 from agent_session.scheduled.schedules_send import ScheduleActivity
@@ -90,8 +90,9 @@ def session_worker(client: Client, services: Services) -> Worker:
     versioning = _versioning(settings)
     services.schedules = partial(AgentSchedules, client, services)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
-    return Worker(
+    return guarded_worker(
         client,
+        SandboxedWorkflowRunner(restrictions=restrictions),
         task_queue=settings.task_queue,
         workflows=[AgentSessionWorkflow, AgentTurnWorkflow, *(UNPINNED if versioning else UNVERSIONED)],
         activities=[
@@ -99,7 +100,6 @@ def session_worker(client: Client, services: Services) -> Worker:
             HeartbeatActivity(services, client).beat,
             ScheduleActivity(services, client).say_scheduled,
         ],
-        workflow_runner=GuardedRunner(SandboxedWorkflowRunner(restrictions=restrictions)),
         max_cached_workflows=settings.worker.cached_sessions,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
         max_concurrent_workflow_task_polls=POLLS,

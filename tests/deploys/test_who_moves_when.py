@@ -2,7 +2,10 @@
 schedule starts. And what versions cost."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -16,6 +19,12 @@ from agent_session.transcript.volume import MARKER
 from tests.deploys.support import until_builds
 from tests.deploys.test_what_is_refused import build, deployment_of, drain_of, two_builds
 from tests.support import Service, fresh_key, until_true
+
+TASK = (
+    EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+)
 
 
 async def build_of(service: Service, key: str) -> str:
@@ -170,27 +179,35 @@ async def test_versions_cost_no_event_and_few_bytes_a_turn(
     make_service: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     service, name = await make_service(), fresh_key("d")
-    found: dict[str, tuple[float, float]] = {}
     async with service.worker():
-        found["none"] = await cost_of_a_turn(service)
+        without = await cost_of_turns(service)
     async with service.worker(settings=build(service, name, "one")):
         await deployment_of(service, name).make_current("one", wait_s=30)
-        found["versions"] = await cost_of_a_turn(service)
-    (events, size), (with_events, with_size) = found["none"], found["versions"]
+        versions = await cost_of_turns(service)
     with capsys.disabled():
-        print(f"\na turn: {events:.1f} events, {size:.0f} B; with versions {with_events:.1f} events, {with_size:.0f} B")
-    assert with_events < events + 0.7, "how many events share a task is chance; one more a turn would show"
-    assert with_size < size * 1.15
+        print(f"\na workflow task: {without.task_bytes:.0f} B; with versions {versions.task_bytes:.0f} B")
+    assert versions.events == without.events
+    assert versions.task_bytes < without.task_bytes * 1.1
 
 
-async def cost_of_a_turn(service: Service, turns: int = 20) -> tuple[float, float]:
-    """Events and bytes of history, without the first turn's."""
+@dataclass(frozen=True)
+class Cost:
+    events: Counter[int]  #: by type, without workflow tasks: how many events share one is chance
+    task_bytes: float  #: of history, of the three events of one
+
+
+async def cost_of_turns(service: Service, turns: int = 20) -> Cost:
+    """Without the first turn's."""
     key = fresh_key()
     await service.ask(key, "remember 0")
+    await service.until(key, lambda status: status.turns == 1)
     before = await service.events(key)
     for number in range(turns):
         await service.ask(key, f"remember {number}")
     await service.until(key, lambda status: status.turns == turns + 1)
-    after = await service.events(key)
-    assert after[-1].event_type != EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-    return (len(after) - len(before)) / turns, sum(one.ByteSize() for one in after[len(before) :]) / turns
+    found = (await service.events(key))[len(before) :]
+    sizes = [[event.ByteSize() for event in found if event.event_type == kind] for kind in TASK]
+    return Cost(
+        events=Counter(event.event_type for event in found if event.event_type not in TASK),
+        task_bytes=sum(mean(of_kind) for of_kind in sizes),
+    )

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from temporalio.api.enums.v1 import EventType, TimeoutType
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from agent_session import worker
-from agent_session.query_guard import GuardedRunner
 from tests.support import Service, fresh_key
 
 SESSIONS = 80
 REPLAY_S = 0.08  #: all together more than the 5 s that Temporal waits for a task which a worker has taken
 
 
-class SlowRunner(GuardedRunner):
+class SlowRunner(SandboxedWorkflowRunner):
     """A busy machine: a replay takes long, and only one is done at a time."""
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
@@ -35,7 +35,7 @@ async def test_a_cold_worker_takes_no_more_sessions_at_once_than_it_can_replay_i
     keys = [fresh_key() for _ in range(SESSIONS)]
     async with service.worker():
         await asyncio.gather(*(service.ask(key, "remember blue") for key in keys))
-    monkeypatch.setattr(worker, "GuardedRunner", SlowRunner)
+    monkeypatch.setattr(worker, "SandboxedWorkflowRunner", SlowRunner)
 
     began = datetime.now(UTC)
     async with service.worker():

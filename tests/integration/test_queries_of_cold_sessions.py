@@ -7,7 +7,7 @@ first, and what it loads stands ahead of the workflow task that comes next (agen
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError
-from temporalio.worker import Replayer, Worker, WorkflowRunner
+from temporalio.worker import Replayer, Worker, WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from agent_session.activities.session_activities import SessionActivities
@@ -28,13 +28,14 @@ from agent_session.client import ReplyPending
 from agent_session.connection import connect
 from agent_session.domain.ids import workflow_id
 from agent_session.operations import load_services
-from agent_session.query_guard import WORDS, GuardedInstance, GuardedRunner
+from agent_session.query_guard import WORDS, GuardedInstance, Wanted, guarded_worker
 from agent_session.workflows.session import PASSED_THROUGH, AgentSessionWorkflow, AgentTurnWorkflow
 from tests.support import Service, fresh_key
 
 SANDBOX = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = [AgentSessionWorkflow, AgentTurnWorkflow]
+TOOL = "run until [ -e go ]; do sleep 0.02; done"
 
 
 WORKER = """
@@ -69,9 +70,17 @@ def first_worker(service: Service) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+def next_worker(service: Service, client: Client) -> Worker:
+    return guarded_worker(client, SANDBOX, task_queue=service.settings.task_queue, workflows=WORKFLOWS)
+
+
 def activities(service: Service, client: Client) -> Worker:
     found = SessionActivities(load_services(service.settings), client).all()
     return Worker(client, task_queue=service.settings.task_queue, activities=found)
+
+
+async def let_the_tool_end(service: Service, key: str) -> None:
+    (service.volume.path_of(key) / "workspace" / "go").touch()
 
 
 async def _ask(service: Service, key: str) -> None:
@@ -79,33 +88,33 @@ async def _ask(service: Service, key: str) -> None:
         await service.temporal.get_workflow_handle(workflow_id(key)).query("status")
 
 
-async def _lose_its_worker_and_ask(service: Service, runner: WorkflowRunner, key: str) -> None:
+async def _lose_its_worker_and_ask(service: Service, key: str) -> None:
     """The question waits at the dead worker for a while, then goes to the next one, while the workflow task for
     what has come meanwhile still waits there: the session is loaded for the question first."""
-    client, queue = await connect(service.settings), service.settings.task_queue
+    client = await connect(service.settings)
     async with activities(service, client):
         with first_worker(service) as first:
-            await service.client.send(key, "run until [ -e go ]; do sleep 0.02; done", id="tool")
+            await service.client.send(key, TOOL, id="tool")
             await service.until(key, lambda status: any(one.state == "running" for one in status.tools))
-            async with Worker(client, task_queue=queue, workflows=WORKFLOWS, workflow_runner=runner):
+            async with next_worker(service, client):
                 first.kill()
                 asking = asyncio.create_task(_ask(service, key))
                 await asyncio.sleep(0.1)
-                (service.volume.path_of(key) / "workspace" / "go").touch()
+                await let_the_tool_end(service, key)
                 await asking
                 await service.client.send(key, "stop that", id="stop", mode="interrupt")
                 with suppress(ReplyPending):
                     await service.client.await_reply(key, "stop", timeout_s=40)
 
 
-async def _ask_while_its_task_is_lost(service: Service, runner: WorkflowRunner, key: str) -> None:
-    """The question waits at the dead worker; the task for the tool's result, given to any, is taken by one that never
+async def _ask_while_its_task_is_lost(service: Service, key: str, *, comes: Callable[[], Awaitable[object]]) -> None:
+    """The question waits at the dead worker; the task for what comes, given to any, is taken by one that never
     answers; so the next worker gets the question with a history that ends with the start of that task."""
     client, queue = await connect(service.settings), service.settings.task_queue
     run = WorkflowExecution(workflow_id=workflow_id(key))
     async with activities(service, client):
         with first_worker(service) as first:
-            await service.client.send(key, "run until [ -e go ]; do sleep 0.02; done", id="tool")
+            await service.client.send(key, TOOL, id="tool")
             await service.until(key, lambda status: any(one.state == "running" for one in status.tools))
             first.kill()
         asking = asyncio.create_task(_ask(service, key))
@@ -113,14 +122,15 @@ async def _ask_while_its_task_is_lost(service: Service, runner: WorkflowRunner, 
         await client.workflow_service.reset_sticky_task_queue(
             ResetStickyTaskQueueRequest(namespace=client.namespace, execution=run)
         )
-        (service.volume.path_of(key) / "workspace" / "go").touch()
+        await comes()
         lost = PollWorkflowTaskQueueRequest(
             namespace=client.namespace, task_queue=TaskQueue(name=queue), identity="lost"
         )
         assert (await client.workflow_service.poll_workflow_task_queue(lost)).started_event_id
         await service.client.send(key, "stop that", id="stop", mode="interrupt")
-        async with Worker(client, task_queue=queue, workflows=WORKFLOWS, workflow_runner=runner):
+        async with next_worker(service, client):
             await asking
+            await let_the_tool_end(service, key)
             with suppress(ReplyPending):
                 await service.client.await_reply(key, "stop", timeout_s=25)
 
@@ -133,18 +143,19 @@ async def _replays(service: Service, key: str) -> bool:
     return results.replay_failure is None
 
 
-async def _goes_on(service: Service, key: str) -> None:
-    failed = [event.workflow_task_failed_event_attributes.failure.message for event in await service.events(key)]
+async def _goes_on(service: Service, key: str) -> list[str]:
+    """What its failed workflow tasks said."""
     assert await _replays(service, key)
     assert (await service.client.await_reply(key, "stop", timeout_s=5)).ok
-    assert set(failed) <= {"", WORDS}
+    failed = [event.workflow_task_failed_event_attributes.failure.message for event in await service.events(key)]
+    return [words for words in failed if words]
 
 
 async def test_a_session_goes_on_after_a_question_that_met_it_cold(make_service: Callable[..., Any]) -> None:
     service: Service = await make_service()
     key = fresh_key()
-    await _lose_its_worker_and_ask(service, GuardedRunner(SANDBOX), key)
-    await _goes_on(service, key)
+    await _lose_its_worker_and_ask(service, key)
+    assert await _goes_on(service, key) == []
 
 
 async def test_a_session_goes_on_after_a_question_that_met_it_cold_in_the_middle_of_a_lost_task(
@@ -152,8 +163,26 @@ async def test_a_session_goes_on_after_a_question_that_met_it_cold_in_the_middle
 ) -> None:
     service: Service = await make_service()
     key = fresh_key()
-    await _ask_while_its_task_is_lost(service, GuardedRunner(SANDBOX), key)
-    await _goes_on(service, key)
+    await _ask_while_its_task_is_lost(service, key, comes=lambda: let_the_tool_end(service, key))
+    assert set(await _goes_on(service, key)) <= {WORDS}
+
+
+async def test_what_a_question_has_loaded_in_the_middle_of_a_lost_task_that_wanted_nothing_is_thrown_away(
+    make_service: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No history tells such a task from one that was recorded."""
+    service: Service = await make_service()
+    key, loaded = fresh_key(), list[str]()
+    create = SandboxedWorkflowRunner.create_instance
+
+    def counted(runner: SandboxedWorkflowRunner, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        loaded.append(det.info.workflow_id)
+        return create(runner, det)
+
+    monkeypatch.setattr(SandboxedWorkflowRunner, "create_instance", counted)
+    await _ask_while_its_task_is_lost(service, key, comes=lambda: service.client.send(key, "and then?", id="then"))
+    assert loaded.count(workflow_id(key)) == 2, "for the question, and for the task that came next"
+    assert await _goes_on(service, key) == []
 
 
 class Recorded:
@@ -183,56 +212,107 @@ def activation(length: int, started_s: int, query: str = "", *, replayed: bool =
     return act
 
 
-def guarded(*acts: WorkflowActivation, wants: int = 0) -> tuple[list[bool], int]:
-    """Whether each activation was refused, and how many the instance got."""
-    instance = Recorded(wants)
-    guard = GuardedInstance(instance)  # type: ignore[arg-type]
+def guarded(*acts: WorkflowActivation, wants: int = 0) -> tuple[str, int]:
+    """What became of each activation (`.` taken, `x` refused, `!` taken, and the instance thrown away), and how many
+    the instance got."""
+    instance, thrown, found = Recorded(wants), list[str](), ""
+    guard = GuardedInstance(instance, thrown.append)  # type: ignore[arg-type]
     assert guard.instance_details == "its own"
-    refused = [guard.activate(act).failed.failure.message == WORDS for act in acts]
-    return refused, len(instance.taken)
+    for act in acts:
+        before = len(thrown)
+        refused = guard.activate(act).failed.failure.message == WORDS
+        found += "x" if refused else "!" if len(thrown) > before else "."
+    assert set(thrown) <= {"run"}
+    return found, len(instance.taken)
 
 
-def test_an_instance_that_ran_ahead_for_a_query_fails_its_next_task() -> None:
-    acts = [activation(4, 100), activation(9, 100), activation(9, 100, "legacy_query"), activation(12, 105)]
-    assert guarded(*acts) == ([False, False, False, True], 3)
+def test_an_instance_that_ran_ahead_for_a_query_is_thrown_away_after_it() -> None:
+    acts = [activation(4, 100), activation(9, 100), activation(9, 100, "legacy_query")]
+    assert guarded(*acts, wants=1) == ("..!", 3)
 
 
-def test_a_spoilt_instance_still_takes_itself_apart() -> None:
+def test_an_instance_takes_itself_apart() -> None:
     gone = WorkflowActivation(run_id="run")
     gone.jobs.add().remove_from_cache.SetInParent()
-    acts = [activation(4, 100), activation(9, 100), activation(9, 100, "legacy_query"), activation(12, 105), gone]
-    assert guarded(*acts) == ([False, False, False, True, False], 4)
+    acts = [activation(4, 100), activation(9, 100), activation(9, 100, "legacy_query"), gone]
+    assert guarded(*acts) == ("..!.", 4)
 
 
 def test_tasks_and_queries_in_their_order_are_left_alone() -> None:
     acts = [
-        activation(4, 100), activation(10, 103), activation(10, 103, "legacy_query"), activation(15, 107),
-        activation(15, 107, "q-of-a-task"), activation(22, 110), activation(22, 110, "legacy_query"),
+        activation(4, 100, replayed=True), activation(10, 103),
+        activation(15, 107), activation(15, 107, "legacy_query"), activation(15, 107, "q-of-a-task"),
+        activation(19, 110), activation(19, 110, "legacy_query"),
         activation(30, 115),
     ]  # fmt: skip
-    assert guarded(*acts) == ([False] * 8, 8)
+    assert guarded(*acts) == ("." * 8, 8)
 
 
 def test_more_work_within_one_task_is_left_alone() -> None:
-    acts = [activation(4, 100), activation(4, 100), activation(4, 100, "legacy_query"), activation(8, 101)]
-    assert guarded(*acts) == ([False] * 4, 4)
+    acts = [activation(4, 100), activation(4, 100), activation(4, 100, "legacy_query"), activation(9, 101)]
+    assert guarded(*acts, wants=1) == ("....", 4)
 
 
 @pytest.mark.parametrize(
-    ("wants", "length", "lost"),
-    [(1, 21, True), (1, 22, False), (2, 22, True), (0, 21, False), (1, 24, True), (2, 24, True)],
-)
+    ("wants", "length", "found"),
+    [
+        (1, 21, "x"), (1, 22, "."), (1, 23, "x"), (1, 24, "x"), (1, 25, "."),
+        (2, 22, "x"), (2, 23, "."), (2, 24, "x"), (2, 26, "."), (4, 22, "x"), (4, 25, "."),
+    ],
+)  # fmt: skip
 def test_a_task_before_a_query_was_lost_if_the_history_has_not_what_it_wanted(
-    wants: int, length: int, lost: bool
+    wants: int, length: int, found: str
 ) -> None:
     """From event 17 to the next task: completed, what was wanted, one signal, scheduled, started; three more where
     another task was lost."""
-    warm = [activation(4, 100), activation(17, 103), activation(17, 103, "legacy_query"), activation(length, 110)]
-    assert guarded(*warm, wants=wants)[0] == [False, False, False, lost]
+    first = [activation(4, 100, replayed=True), activation(17, 103), activation(17, 103, "legacy_query")]
+    assert guarded(*first, activation(length, 110), wants=wants)[0] == "..." + found
+
+
+@pytest.mark.parametrize("wants", [0, 3, 6])
+def test_what_a_lost_task_can_look_like_is_thrown_away_at_the_query(wants: int) -> None:
+    first = [activation(4, 100, replayed=True), activation(17, 103), activation(17, 103, "legacy_query")]
+    assert guarded(*first, wants=wants)[0] == "..!"
+
+
+def test_an_instance_that_has_had_a_second_task_was_not_loaded_by_a_query() -> None:
+    acts = [activation(17, 103), activation(22, 105), activation(22, 105, "legacy_query"), activation(26, 110)]
+    assert guarded(*acts, wants=1)[0] == "...."
 
 
 def test_only_a_query_that_came_alone_puts_a_task_in_doubt() -> None:
     acts = [activation(4, 100, replayed=True), activation(17, 103), activation(21, 110)]
-    assert guarded(*acts, wants=1)[0] == [False] * 3
+    assert guarded(*acts, wants=1)[0] == "..."
     replayed = [activation(17, 103, replayed=True), activation(17, 103, "legacy_query"), activation(21, 110)]
-    assert guarded(*replayed, wants=1)[0] == [False] * 3, "what is replayed was recorded"
+    assert guarded(*replayed, wants=1)[0] == "...", "what is replayed was recorded"
+
+
+def command(name: str, **fields: Any) -> WorkflowActivationCompletion:
+    completion = WorkflowActivationCompletion(run_id="run")
+    one = getattr(completion.successful.commands.add(), name)
+    one.SetInParent()
+    for field, value in fields.items():
+        setattr(one, field, value)
+    return completion
+
+
+def wanted(*completions: WorkflowActivationCompletion) -> tuple[int, bool]:
+    found = Wanted()
+    for one in completions:
+        found.add(one)
+    return found.events, found.shows
+
+
+def test_what_commands_make_in_the_history() -> None:
+    activity, timer = command("schedule_activity", seq=1), command("start_timer", seq=1)
+    accepted, rejected = command("update_response"), command("update_response")
+    accepted.successful.commands[0].update_response.accepted.SetInParent()
+    rejected.successful.commands[0].update_response.rejected.message = "no"
+    assert wanted() == (0, False)
+    assert wanted(activity, timer) == (2, True)
+    assert wanted(activity, command("request_cancel_activity", seq=1)) == (0, False), "it was never sent"
+    assert wanted(timer, command("cancel_timer", seq=2)) == (2, True)
+    assert wanted(command("upsert_workflow_search_attributes"), accepted) == (2, True)
+    assert wanted(command("set_patch_marker"), activity) == (3, False)
+    assert wanted(activity, rejected) == (1, False), "accepted before or not, it cannot tell"
+    assert wanted(activity, command("start_child_workflow_execution")) == (1, False)
