@@ -8,6 +8,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING, Any, cast
 
+from agent_session.models.as_it_is import send_as_it_is
 from agent_session.models.base import ModelFault
 from agent_session.settings import Settings
 
@@ -51,7 +52,9 @@ def build_model(name: str, settings: Settings) -> ProviderModel:
     try:
         from pydantic_ai.models import infer_model
 
-        return infer_model(f"{provider}:{model}", lambda kind: _provider(kind, name, settings.model.base_url))
+        made = infer_model(f"{provider}:{model}", lambda kind: _provider(kind, name, settings.model.base_url))
+        send_as_it_is(made)
+        return made
     except ModelFault:
         raise
     except ImportError as error:

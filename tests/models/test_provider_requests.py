@@ -3,6 +3,7 @@ limits. Real HTTP servers that speak the providers' protocols."""
 
 import asyncio
 import base64
+import importlib
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -178,6 +179,63 @@ async def test_a_picture_that_the_prompt_does_not_hold_is_words_only(provider: F
     line, _ = with_a_picture()
     await model("openai-chat:gpt-5-mini", provider.url + "/v1").answer(prompt(line), quiet)
     assert provider.requests[0]["messages"][-1] == {"role": "user", "content": "What is this?"}
+
+
+def a_talk() -> tuple[list[Line], dict[str, Image]]:
+    pictured, images = with_a_picture()
+    call = {"id": "t-1-0", "name": "look", "args": "{}"}
+    return [
+        pictured,
+        {"role": "assistant", "turn": "t", "step": 1, "content": "Let me see.", "tool_calls": [call]},
+        {"role": "tool", "turn": "t", "call": "t-1-0", "outcome": "ok", "content": "a dot"},
+        {"role": "assistant", "turn": "t", "step": 2, "content": "A dot."},
+        {"role": "user", "turn": "u", "content": "And now?"},
+    ], images
+
+
+@pytest.mark.parametrize("name", ["openai-chat:gpt-5-mini", "openai-responses:gpt-5-mini", "ollama:llama"])
+async def test_openais_client_sends_the_same_without_its_walk_through_all_messages(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    provider.will(fails(400))
+    talk, images = a_talk()
+
+    async def ask() -> Any:
+        with pytest.raises(ModelFault):
+            await model(name, provider.url + "/v1").answer(prompt(*talk, images=images), quiet)
+        return provider.requests.pop()
+
+    sent = await ask()
+    monkeypatch.setattr("agent_session.models.build.send_as_it_is", lambda model: None)
+    assert sent == await ask()
+    assert len(sent.get("messages") or sent["input"]) >= 5
+    assert sent["tools"]
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [("openai-chat:m", "chat.completions.completions"), ("openai-responses:m", "responses.responses")],
+)
+async def test_openais_client_walks_through_no_message(
+    provider: FakeProvider, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    """A talk of 400 messages cost 65 ms of the worker's event loop for each request."""
+    walked: list[Any] = []
+    at = f"openai.resources.{where}.async_maybe_transform"
+    walk = importlib.import_module(at.rpartition(".")[0]).async_maybe_transform
+
+    async def noting(body: Any, kind: Any) -> Any:
+        walked.append(body)
+        return await walk(body, kind)
+
+    monkeypatch.setattr(at, noting)
+    provider.will(fails(400))
+    with pytest.raises(ModelFault):
+        await model(name, provider.url + "/v1").answer(prompt(*a_talk()[0]), quiet)
+    assert [[body.get("messages"), body.get("input"), body["tools"]] for body in walked] in (
+        [[(), None, ()]],
+        [[None, (), ()]],
+    )
 
 
 class Noting(Limiter):

@@ -4,10 +4,8 @@ import fcntl
 import itertools
 import os
 import random
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import orjson
 import pytest
@@ -17,14 +15,9 @@ from hypothesis import strategies as st
 from agent_session.transcript import lines as L
 from agent_session.transcript.tail import KEPT, LOOK_BACK_BYTES, READ_BYTES, Tail
 from agent_session.transcript.volume import Volume
+from tests.property.volumes import new_volume
 
 TURN = "t-1"
-
-
-def new_volume() -> Volume:
-    volume = Volume(Path(tempfile.mkdtemp()) / "v")
-    volume.create()
-    return volume
 
 
 class Writer:

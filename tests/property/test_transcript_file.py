@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +13,7 @@ from agent_session.transcript import lines as L
 from agent_session.transcript.reader import BadLine, read_all, window
 from agent_session.transcript.recorder import JsonlRecorder, TurnEnded, Words
 from agent_session.transcript.volume import Volume
+from tests.property.volumes import new_volume
 from tests.support import Proven, check_transcript
 
 PROVEN = Proven()
@@ -36,12 +35,6 @@ async def write_turn(recorder: JsonlRecorder, number: int, calls: int = 0) -> No
         await recorder.result("k", turn, L.result_line(turn, name, "ok", "out"), PROVEN)
     if calls:
         await recorder.close("k", turn, [], L.event_line(turn, L.ENDED, outcome="answered"), PROVEN)
-
-
-def new_volume() -> Volume:
-    volume = Volume(Path(tempfile.mkdtemp()) / "v")
-    volume.create()
-    return volume
 
 
 def lines(volume: Volume) -> list[L.Line]:

@@ -1,8 +1,6 @@
 """The window of a prompt: within the budget, and beginning at the same place for as long as it can."""
 
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,15 +8,14 @@ from hypothesis import strategies as st
 
 from agent_session.transcript import lines as L
 from agent_session.transcript.reader import tokens_of, window
-from agent_session.transcript.volume import Volume
+from tests.property.volumes import new_volume
 
 
 class Writer:
     """A transcript that grows as a conversation does. Each line is written as it would be."""
 
     def __init__(self) -> None:
-        self.volume = Volume(Path(tempfile.mkdtemp()) / "v")
-        self.volume.create()
+        self.volume = new_volume()
         with self.volume.session_folder("k", create=True):
             self.path = self.volume.path_of("k") / "history.jsonl"
         self.seq = self.n = 0
