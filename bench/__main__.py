@@ -22,6 +22,7 @@ FAMILIES = {
     "throughput": "throughput",
     "history": "history",
     "long_turn": "long_turn",
+    "request": "requests",
     "priority": "priority",
     "recovery": "recovery",
     "sessions": "sessions",
