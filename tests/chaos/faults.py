@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.evidence import TORN
@@ -65,6 +66,7 @@ class Faults:
                 worker = self._world.workers[number]
                 assert worker is not None
                 worker.send(signal.SIGSTOP)
+                entry["locked"] = await asyncio.to_thread(locked_by, worker.pid, self._world.data)
                 await asyncio.sleep(fault.length_s)
                 if fault.target % 7 == 0:
                     self.kills += worker.kill()
@@ -151,8 +153,20 @@ class Faults:
         paths = sorted(self._world.data.glob("sessions/*/*/history.jsonl"))
         if paths:
             path = paths[fault.target % len(paths)]
-            async with self._noted("torn_line", session=path.parent.name.rpartition("-")[0]) as entry:
+            async with self._noted("torn_line", session=_session_of(path)) as entry:
                 entry["done"] = await asyncio.to_thread(_tear, path)
+
+
+def locked_by(pid: int, data: Path) -> list[str]:
+    """The sessions whose transcript that process has locked, as the kernel says."""
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    inodes = {int(one[5].rpartition(":")[2]) for one in locks if one[1] == "FLOCK" and one[4] == str(pid)}
+    paths = data.glob("sessions/*/*/history.jsonl")
+    return sorted(_session_of(path) for path in paths if path.stat().st_ino in inodes)
+
+
+def _session_of(path: Path) -> str:
+    return path.parent.name.rpartition("-")[0]
 
 
 def _fill(ballast: Any) -> None:
@@ -165,7 +179,7 @@ def _fill(ballast: Any) -> None:
                 continue
 
 
-def _tear(path: Any) -> bool:
+def _tear(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     except OSError:

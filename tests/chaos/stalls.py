@@ -18,6 +18,7 @@ EVERYBODY = ("kill_temporal", "disk_full", "read_only")
 ONE_WORKER = ("kill_worker", "stop_worker", "kill_in_drain")
 DOORS = {"http": "kill_gateway", "slack": "kill_slack"}  #: what only its own senders speak through
 MODEL_AGAIN_S = 3.0  #: a request that failed is not asked again at once
+LOCK_AGAIN_S = 5.0  #: who found a transcript locked for long tries again after that at most
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Held:
             *_all_away(workers, seen.run["workers"]),
         ]
         self.tasks = {name: held_tasks(seen.folder, name, seen.run["clock"], workers) for name in seen.sessions}
+        self._locked = locked(kinds["stop_worker"])
         self._doors = {door: [(one["start"], one["end"]) for one in kinds[kind]] for door, kind in DOORS.items()}
         self._model: defaultdict[str, Spans] = defaultdict(list)
         for request in seen.told:
@@ -60,7 +62,7 @@ class Held:
         way = began <= max(accepted, message.tried) or ended >= answered
         doors = self._doors.get(message.sender, []) if way else []
         tasks = self._tasks(message, began, ended, (WORKFLOW, STEP))
-        return [*self.everybody, *tasks, *self._model[message.session], *doors]
+        return [*self.everybody, *tasks, *self._locked[message.session], *self._model[message.session], *doors]
 
     def delivery(self, message: Message, began: float, ended: float) -> Spans:
         """Of a reply's delivery."""
@@ -69,6 +71,15 @@ class Held:
     def _tasks(self, message: Message, began: float, ended: float, kinds: tuple[str, ...]) -> Spans:
         held = (one for one in self.tasks[message.session] if one.task.kind in kinds)
         return [span for one in held for span in one.spans(began, ended)]
+
+
+def locked(stops: list[dict[str, Any]]) -> defaultdict[str, Spans]:
+    """By session: when a worker that was stopped under the transcript's lock let nobody else write."""
+    found: defaultdict[str, Spans] = defaultdict(list)
+    for stop in stops:
+        for session in stop.get("locked", ()):
+            found[session].append((stop["start"], stop.get("killed", stop["end"]) + LOCK_AGAIN_S))
+    return found
 
 
 def beyond_s(spans: Spans, began: float, ended: float) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from temporalio.api.history.v1 import History, HistoryEvent
 
 from tests.chaos.checker import check
 from tests.chaos.driver import Shape, run_plan
+from tests.chaos.faults import locked_by
 from tests.chaos.held_tasks import STEP, Held, Task, may_hit, tasks_of
 from tests.chaos.plan import make_plan
 from tests.chaos.plant import FOUND_AS, PLANTS, plant
 from tests.chaos.report import COUNTED, summary, table, words_of
 from tests.chaos.seen import Message
+from tests.chaos.stalls import locked
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -116,6 +119,25 @@ def test_a_step_that_a_living_worker_refused_was_not_lost() -> None:
 
     assert third("timeout_failure_info") == [Task(10, 40, losses=2, kind=STEP)]
     assert third("application_failure_info") == [Task(10, 40, losses=1, kind=STEP)]
+
+
+def test_a_worker_that_is_stopped_under_a_transcripts_lock_holds_up_that_session_alone(tmp_path: Path) -> None:
+    for session in ("s01", "s02"):
+        (tmp_path / f"sessions/00/{session}-00").mkdir(parents=True)
+        (tmp_path / f"sessions/00/{session}-00/history.jsonl").touch()
+    talk = tmp_path / "sessions/00/s01-00/history.jsonl"
+    writer = subprocess.Popen(["flock", "-F", talk, "sh", "-c", "echo locked; exec sleep 60"], stdout=subprocess.PIPE)
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"locked\n"
+        held = locked_by(writer.pid, tmp_path)
+        assert held == ["s01"]
+        assert locked_by(writer.pid + 1, tmp_path) == []
+    finally:
+        writer.kill()
+    stopped = {"kind": "stop_worker", "start": 10, "end": 18, "locked": held}
+    assert locked([stopped, {**stopped, "start": 30, "killed": 34}]) == {"s01": [(10, 23), (30, 39)]}
+    assert locked([{"kind": "stop_worker", "start": 10, "end": 18}]) == {}
 
 
 QUEUE = {"name": "agent-session"}
