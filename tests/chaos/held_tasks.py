@@ -81,6 +81,11 @@ def held_tasks(folder: Path, session: str, clock: float, faults: list[Fault]) ->
     return found
 
 
+def writing(held: list[Held], when: float) -> list[Held]:
+    """Of these, the steps that were not done when the transcript showed what they wrote."""
+    return [one for one in held if one.task.kind == STEP and one.task.began <= when < one.task.ended]
+
+
 def may_hit(fault: Fault, task: Task) -> bool:
     if task.life not in (None, (fault["worker"], fault["life"])):
         return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from tests.chaos.held_tasks import DELIVERY, STEP, WORKFLOW, Spans, held_tasks
+from tests.chaos.held_tasks import DELIVERY, STEP, WORKFLOW, Spans, held_tasks, writing
 from tests.chaos.seen import Message, Seen
 
 EVERYBODY = ("kill_temporal", "disk_full", "read_only")
@@ -65,8 +65,10 @@ class Held:
         return [*self.everybody, *tasks, *self._locked[message.session], *self._model[message.session], *doors]
 
     def delivery(self, message: Message, began: float, ended: float) -> Spans:
-        """Of a reply's delivery."""
-        return [*self.everybody, *self._tasks(message, began, ended, (WORKFLOW, DELIVERY))]
+        """Of a reply's delivery: also by the loss of the step that wrote the reply and was not done with it, as only
+        its next attempt tells the workflow."""
+        wrote = [span for one in writing(self.tasks[message.session], began) for span in one.spans(began, ended)]
+        return [*self.everybody, *wrote, *self._tasks(message, began, ended, (WORKFLOW, DELIVERY))]
 
     def _tasks(self, message: Message, began: float, ended: float, kinds: tuple[str, ...]) -> Spans:
         held = (one for one in self.tasks[message.session] if one.task.kind in kinds)

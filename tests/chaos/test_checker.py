@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from temporalio.api.history.v1 import History, HistoryEvent
 from tests.chaos.checker import check
 from tests.chaos.driver import Shape, run_plan
 from tests.chaos.faults import locked_by
-from tests.chaos.held_tasks import STEP, Held, Task, may_hit, tasks_of
+from tests.chaos.held_tasks import STEP, WORKFLOW, Held, Task, may_hit, tasks_of, writing
 from tests.chaos.plan import make_plan
 from tests.chaos.plant import FOUND_AS, PLANTS, plant
 from tests.chaos.report import COUNTED, summary, table, words_of
@@ -119,6 +120,13 @@ def test_a_step_that_a_living_worker_refused_was_not_lost() -> None:
 
     assert third("timeout_failure_info") == [Task(10, 40, losses=2, kind=STEP)]
     assert third("application_failure_info") == [Task(10, 40, losses=1, kind=STEP)]
+
+
+def test_a_delivery_is_held_up_by_the_loss_of_the_step_that_wrote_the_reply_and_by_no_other_step() -> None:
+    wrote = Held(Task(10, 20, (1, 7), kind=STEP), (killed(15, 1, 7),))
+    others = [Held(replace(wrote.task, kind=WORKFLOW), wrote.faults), Held(Task(15, 20, kind=STEP), wrote.faults)]
+    assert writing([wrote, *others], when=14) == [wrote]
+    assert writing([wrote], when=20) == []
 
 
 def test_a_worker_that_is_stopped_under_a_transcripts_lock_holds_up_that_session_alone(tmp_path: Path) -> None:
