@@ -7,12 +7,12 @@ the cache, ahead of that task. When it comes with more events, what the workflow
 replay takes, and the session can never go on (TMPRL1100; found by chaos runs). Other SDKs throw away what a query has
 built.
 
-So does this, where it may be ahead. Events without the start of a task are seen by their time, and by what the history
-has grown beyond what was wanted and what came. A lost task looks, until the next one comes, like one that this worker
-has just completed: the history that comes with the next tells whether what it wanted was recorded, and if not, that
-next task is refused, once, to be given out again and replayed as it is. Only what the history cannot tell is thrown
-away at the query; to throw away all would have every session that somebody watches replayed at each task. Left: a
-worker that is up to date, a lost task of another's that wanted nothing to be seen, and a query that brings it here.
+So does this, where it may be ahead. Events without the start of a task are seen at once. A lost task looks, until the
+next one comes, like one that this worker has just completed: the history that comes with the next tells whether what
+it wanted was recorded, and if not, that next task is refused, once, to be given out again and replayed as it is. Only
+what the history cannot tell is thrown away at the query; to throw away all would have every session that somebody
+watches replayed at each task. Left, as to look for them too took half of the pace under faults: a lost task of
+another worker's that a query brings to one that was up to date, and one that had timed out when the query came.
 """
 
 from collections.abc import Callable
@@ -88,35 +88,28 @@ class GuardedInstance:
         return completion
 
     def _doubt(self, run_id: str) -> None:
-        """A query came alone. It may be what brought the last task."""
+        """A query came alone. It may be what loaded this, or brought it up to date, if one task came since."""
         if self._beyond or (self._tasks == 1 and not self._wanted.shows):
             self._throw_away(run_id)
-        else:
-            self._doubted = self._tasks > 0 and self._wanted.shows
+        elif self._tasks == 1:
+            self._doubted = True
 
     def _note(self, act: WorkflowActivation) -> None:
         time = (act.timestamp.seconds, act.timestamp.nanos)
         if act.history_length != self._length:  # a new task, not more of the same
-            grown = act.history_length > self._length > 0
-            self._beyond = grown and (time == self._time or (not act.is_replaying and self._is_odd(act)))
+            self._beyond = act.history_length > self._length > 0 and time == self._time
             self._wanted, self._doubted = Wanted(), False
             self._tasks = 0 if act.is_replaying else self._tasks + 1
         self._length, self._time = act.history_length, time
-
-    def _is_odd(self, act: WorkflowActivation) -> bool:
-        """Whether these events cannot be all that come with a task: it may not even have started."""
-        return not self._wanted.counted or (self._recorded(act) - self._wanted.events) % LOST != 0
-
-    def _recorded(self, act: WorkflowActivation) -> int:
-        """How many events since the last task are not told apart: what it wanted, and tasks given out in vain."""
-        return act.history_length - self._length - BETWEEN - _events_of_jobs(act)
 
     def _was_lost(self, act: WorkflowActivation) -> bool:
         """Whether the last task's completion is not among the events since: it, what it wanted, what came, and the
         schedule and start of this task. Each further task that was given out in vain is three more."""
         if act.history_length <= self._length:
             return False
-        return self._recorded(act) < self._wanted.events or self._is_odd(act)
+        recorded = act.history_length - self._length - BETWEEN - _events_of_jobs(act)
+        wanted = self._wanted.events
+        return recorded < wanted or recorded % LOST != wanted % LOST
 
 
 class Wanted:
@@ -126,7 +119,7 @@ class Wanted:
         self._made: set[tuple[str, int]] = set()
         self._undone: set[tuple[str, int]] = set()
         self._others = 0
-        self.counted = True  #: nothing was wanted that `events` cannot count
+        self._counted = True
 
     def add(self, completion: WorkflowActivationCompletion) -> None:
         for command in completion.successful.commands:
@@ -145,7 +138,7 @@ class Wanted:
             elif command.HasField("update_response") and not command.update_response.HasField("rejected"):
                 self._others += 1  # accepted, or completed
             else:
-                self.counted = False
+                self._counted = False
 
     @property
     def events(self) -> int:
@@ -154,7 +147,7 @@ class Wanted:
     @property
     def shows(self) -> bool:
         """Whether the history that follows tells this from the events of tasks that were given out in vain."""
-        return self.counted and self.events % LOST != 0
+        return self._counted and self.events % LOST != 0
 
 
 def _events_of_jobs(act: WorkflowActivation) -> int:
