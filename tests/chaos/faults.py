@@ -17,7 +17,7 @@ from typing import Any
 from tests.chaos.evidence import TORN
 from tests.chaos.plan import Fault
 from tests.chaos.process import run
-from tests.chaos.world import World
+from tests.chaos.world import World, session_of
 
 REMOUNT_TRIES = 200
 
@@ -153,7 +153,7 @@ class Faults:
         paths = sorted(self._world.data.glob("sessions/*/*/history.jsonl"))
         if paths:
             path = paths[fault.target % len(paths)]
-            async with self._noted("torn_line", session=_session_of(path)) as entry:
+            async with self._noted("torn_line", session=session_of(path)) as entry:
                 entry["done"] = await asyncio.to_thread(_tear, path)
 
 
@@ -162,11 +162,7 @@ def locked_by(pid: int, data: Path) -> list[str]:
     locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     inodes = {int(one[5].rpartition(":")[2]) for one in locks if one[1] == "FLOCK" and one[4] == str(pid)}
     paths = data.glob("sessions/*/*/history.jsonl")
-    return sorted(_session_of(path) for path in paths if path.stat().st_ino in inodes)
-
-
-def _session_of(path: Path) -> str:
-    return path.parent.name.rpartition("-")[0]
+    return sorted(session_of(path) for path in paths if path.stat().st_ino in inodes)
 
 
 def _fill(ballast: Any) -> None:

@@ -233,7 +233,7 @@ class World:
                 if size != sizes.get(path):
                     sizes[path] = size
                     is_talk = path.name == "history.jsonl"
-                    where = {"session": path.parent.name.rpartition("-")[0]} if is_talk else {"place": path.stem}
+                    where = {"session": session_of(path)} if is_talk else {"place": path.stem}
                     self.evidence.note("progress", **where, bytes=size)
             await asyncio.sleep(0.25)
 
@@ -248,6 +248,11 @@ class World:
         if self.mounted and os.path.ismount(self.data):
             run("umount", "-l", str(self.data))
         shutil.rmtree(self.data, ignore_errors=True)
+
+
+def session_of(path: Path) -> str:
+    """Whose transcript that is."""
+    return path.parent.name.rpartition("-")[0]
 
 
 def clock_ahead_s() -> float:
